@@ -1,0 +1,3 @@
+"""
+How fast is it? ``python -m benchmarks``, or ``tox -e bench``.
+"""

@@ -1,0 +1,1 @@
+"""Tests of txetcd against real etcd servers."""

@@ -1,0 +1,188 @@
+"""
+What the tests against real servers have in common: one server of each version, shared, and a client for each test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from inspect import isawaitable
+from typing import Any, Callable, Optional, TypeVar
+from urllib.parse import urlsplit
+
+from treq.client import HTTPClient
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+from twisted.web.client import Agent
+
+from test.servers import SERVERS, Server
+from txetcd import Client, KeySet, Timeout
+from txetcd.testing import EtcdProcess, namespace
+
+Case = TypeVar("Case", bound=type)
+
+PATIENCE = 30.0
+"""Seconds to wait for what must happen; nothing is measured by them, so they may be plenty."""
+
+QUICK = ("--heartbeat-interval=10", "--election-timeout=100")
+"""With these a server starts in a tenth of a second, and grants leases of one second."""
+
+_shared: dict[str, EtcdProcess] = {}
+"""The running server of each version; each ends with the reactor, or with the interpreter."""
+
+
+def on_every_server(wanted: Callable[[Server], bool] = lambda server: True) -> Callable[[type], None]:
+    """
+    Makes, of the class that it decorates, one test case for each server version, named after both.
+
+    :param wanted: for which servers.
+    """
+
+    def decorate(cls: type) -> None:
+        module = __import__(cls.__module__, fromlist=["_"])
+        for server in filter(wanted, SERVERS):
+            name = f"{cls.__name__}_{server.label.replace('.', '_')}"
+            setattr(module, name, type(name, (cls, TestCase), {"server": server, "__module__": cls.__module__}))
+
+    return decorate
+
+
+class RealCase:
+    """
+    A test against the shared server of a version, with keys under a prefix of its own.
+
+    :ivar server: which one.
+    :ivar url: where it is.
+    :ivar prefix: what the keys of this test begin with (``bytes``).
+    :ivar etcd: a client, closed at the end.
+    """
+
+    server: Server
+    timeout = 120
+
+    async def start(self) -> None:
+        """More to prepare than the client."""
+
+    def setUp(self: Any) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._set_up())
+
+    async def _set_up(self: Any) -> None:
+        from twisted.internet import reactor
+
+        self.reactor = reactor
+        self.url = await shared_url(reactor, self.server)
+        self.prefix = namespace(self)
+        self.etcd = self.client()
+        self.addCleanup(self.etcd.delete, KeySet(self.prefix, prefix=True))
+        await self.start()
+
+    def client(self: Any, url: Optional[str] = None, **options: Any) -> Client:
+        """Another client, closed at the end."""
+        client = Client(self.reactor, url or self.url, **options)
+        self.addCleanup(client.close)
+        return client
+
+    def key(self: Any, name: bytes) -> bytes:
+        """The key of this name, under the prefix of this test."""
+        return bytes(self.prefix) + name
+
+    def keys(self: Any, prefix: bytes = b"") -> KeySet:
+        """The keys of this test that begin so."""
+        return KeySet(self.key(prefix), prefix=True)
+
+    # --- servers to be hurt
+
+    async def own_server(self: Any, arguments: Sequence[str] = QUICK) -> EtcdProcess:
+        """A server for this test alone."""
+        process = EtcdProcess(self.reactor, binary=self.server.path, arguments=arguments)
+        self.addCleanup(process.stop)
+        return await process.start()
+
+    async def pause(self: Any, process: EtcdProcess) -> None:
+        """Pauses it, and waits until it is silent: its threads do not stop all at once."""
+        etcd = self.client(process.url)
+        process.pause()
+
+        async def is_silent() -> bool:
+            try:
+                await etcd.status(timeout=0.2)
+            except Timeout:
+                return True
+            return False
+
+        await self.until(is_silent)
+
+    # --- waiting
+
+    def soon(self: Any, awaitable: Any) -> Deferred[Any]:
+        """What *awaitable* gives; fails if that takes too long."""
+        waiting = Deferred.fromCoroutine(awaitable) if isinstance(awaitable, Coroutine) else awaitable
+        return waiting.addTimeout(PATIENCE, self.reactor)
+
+    async def until(self: Any, condition: Callable[[], Any]) -> Any:
+        """Asks until the answer is true, and returns it; *condition* may return something to be awaited."""
+        deadline = self.reactor.seconds() + PATIENCE
+        while True:
+            answer = condition()
+            answer = await answer if isawaitable(answer) else answer
+            if answer:
+                return answer
+            if self.reactor.seconds() > deadline:
+                self.fail(f"in vain: {condition}")
+            await deferLater(self.reactor, 0.02)
+
+    # --- the server, asked behind the back of what is tested
+
+    async def post(self: Any, path: str, message: dict[str, Any], url: Optional[str] = None) -> Any:
+        """What the gateway answers, plainly."""
+        http = HTTPClient(Agent(self.reactor))
+        content = json.dumps(message).encode()
+        response = await http.post((url or self.url) + path, data=content, reactor=self.reactor)
+        return json.loads(await response.content())
+
+    async def metric(self: Any, name: str, url: Optional[str] = None) -> float:
+        """One figure of ``/metrics``."""
+        response = await HTTPClient(Agent(self.reactor)).get((url or self.url) + "/metrics", reactor=self.reactor)
+        lines = (await response.text()).splitlines()
+        return next(float(line.split()[1]) for line in lines if line.split()[:1] == [name])
+
+    async def watchers(self: Any, url: Optional[str] = None) -> int:
+        """How many watches the server serves."""
+        return int(await self.metric("etcd_debugging_mvcc_watcher_total", url))
+
+    async def assert_no_new_leases(self: Any, before: Sequence[int]) -> None:
+        """Nothing was left behind; leases of other tests may have expired meanwhile."""
+        self.assertEqual(set(await self.etcd.leases()) - set(before), set())
+
+
+def sockets_to(url: str) -> int:
+    """How many sockets this process has that are connected to the server at *url*, by what the system says."""
+    port = urlsplit(url).port
+    return sum(_peer_port(int(name)) == port for name in os.listdir("/dev/fd"))
+
+
+def _peer_port(descriptor: int) -> Optional[int]:
+    # what was listed may be closed by now, no socket, or not connected
+    with suppress(OSError):
+        if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            is_blocking = os.get_blocking(descriptor)
+            with socket.socket(fileno=os.dup(descriptor)) as copy:
+                # PyPy makes it blocking, and with it the one that it is a copy of
+                os.set_blocking(descriptor, is_blocking)
+                if copy.family in (socket.AF_INET, socket.AF_INET6):
+                    return int(copy.getpeername()[1])
+    return None
+
+
+async def shared_url(reactor: Any, server: Server) -> str:
+    """The URL of the shared server of a version, which is started if need be."""
+    process = _shared.get(server.label)
+    if process is None or not process.is_running:
+        process = _shared[server.label] = EtcdProcess(reactor, binary=server.path)
+        await process.start()
+    return process.url

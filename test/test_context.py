@@ -1,0 +1,251 @@
+"""
+Deferreds that can be entered, and work with a deadline.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.logger import LogLevel, capturedLogs, formatEvent
+
+from test.fakes import Case, run
+from txetcd._context import ContextDeferred, LeftBehind, context, until, within
+from txetcd.errors import Timeout, Unavailable
+
+
+class ContextTests(Case):
+    """``async with``, and waiting."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.left: list[Any] = []
+        self.work: Deferred[str] = Deferred()
+
+    def leave(self, entered: Any) -> Deferred[None]:
+        self.left.append(entered)
+        return succeed(None)
+
+    def leave_badly(self, entered: Any) -> Deferred[None]:
+        return fail(Unavailable(None, "not given back"))
+
+    async def block(self, entering: ContextDeferred[str], body: Optional[Deferred[Any]] = None) -> Any:
+        async with entering as entered:
+            self.assertEqual(entered, "entered")
+            return await (body or succeed("done"))
+
+    def test_wait(self) -> None:
+        """It is a Deferred as any other."""
+        result = context(self.work, self.leave)
+        self.work.callback("entered")
+        self.assertEqual(self.successResultOf(result), "entered")
+        self.assertEqual(self.left, [])
+
+    def test_cancel(self) -> None:
+        """Cancelling it cancels the work."""
+        result = context(self.work, self.leave)
+        self.cancelled(result)
+
+    def test_enter_and_leave(self) -> None:
+        """It is given back at the end of the block."""
+        body: Deferred[str] = Deferred()
+        running = run(self.block(context(self.work, self.leave), body))
+        self.work.callback("entered")
+        self.assertEqual(self.left, [])
+        body.callback("done")
+        self.assertEqual(self.successResultOf(running), "done")
+        self.assertEqual(self.left, ["entered"])
+
+    def test_failing_block(self) -> None:
+        """However it is left."""
+        for error in (ZeroDivisionError(), CancelledError()):
+            self.left.clear()
+            running = run(self.block(context(succeed("entered"), self.leave), fail(error)))
+            self.failureResultOf(running, type(error))
+            self.assertEqual(self.left, ["entered"])
+
+    def test_cancelled_block(self) -> None:
+        """By being cancelled, too."""
+        running = run(self.block(context(succeed("entered"), self.leave), Deferred()))
+        self.cancelled(running)
+        self.assertEqual(self.left, ["entered"])
+
+    def test_not_entered(self) -> None:
+        """What could not be had is not given back."""
+        self.failureResultOf(run(self.block(context(fail(Unavailable(None, "no")), self.leave))), Unavailable)
+        running = run(self.block(context(self.work, self.leave)))
+        self.cancelled(running)
+        self.assertEqual(self.left, [])
+
+    def test_leaving_fails(self) -> None:
+        """If giving it back fails, that is raised; unless the block failed, then that is, and of the other it warns."""
+        running = run(self.block(context(succeed("entered"), self.leave_badly)))
+        self.failureResultOf(running, Unavailable)
+        with capturedLogs() as events:
+            running = run(self.block(context(succeed("entered"), self.leave_badly), fail(ZeroDivisionError())))
+        self.failureResultOf(running, ZeroDivisionError)
+        (event,) = events
+        self.assertEqual(event["log_level"], LogLevel.warn)
+        self.assertEqual(
+            formatEvent(event), "leaving entered after ZeroDivisionError() failed too: <Unavailable: not given back>"
+        )
+
+
+class UntilTests(Case):
+    """Work that is worth so many seconds."""
+
+    async def work(self, main: Deferred[Any]) -> Any:
+        return await main
+
+    def begin(self, main: Deferred[Any]) -> Deferred[Any]:
+        return until(self.work(main), self.clock, 5.0)
+
+    def test_done(self) -> None:
+        """In time, or at once, well or badly."""
+        for is_at_once in (True, False):
+            well: Deferred[str] = Deferred()
+            badly: Deferred[str] = Deferred()
+            if is_at_once:
+                well.callback("done")
+                badly.errback(Unavailable(None, "no"))
+            done, failed = self.begin(well), self.begin(badly)
+            if not is_at_once:
+                self.clock.advance(4.9)
+                self.assert_pending(done, failed)
+                well.callback("done")
+                badly.errback(Unavailable(None, "no"))
+            self.assertEqual(self.successResultOf(done), "done")
+            self.failureResultOf(failed, Unavailable)
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_late(self) -> None:
+        """The work is cancelled, and nothing comes of it."""
+        cancelled: list[Any] = []
+        result = self.begin(Deferred(cancelled.append))
+        self.clock.advance(5)
+        self.assertIsNone(self.successResultOf(result))
+        self.assertEqual(len(cancelled), 1)
+
+    def test_in_the_last_moment(self) -> None:
+        """Unless it ends otherwise than by that."""
+        result = self.begin(Deferred(lambda deferred: deferred.callback("done")))
+        self.clock.advance(5)
+        self.assertEqual(self.successResultOf(result), "done")
+        result = self.begin(Deferred(lambda deferred: deferred.errback(Unavailable(None, "no"))))
+        self.clock.advance(5)
+        self.failureResultOf(result, Unavailable)
+
+    def test_cancel(self) -> None:
+        """Whoever cancels it learns that he has."""
+        result = self.begin(Deferred())
+        self.clock.advance(4.9)
+        self.cancelled(result)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class WithinTests(Case):
+    """Work with a deadline."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.cancels = 0
+        self.cleaning: Deferred[None] = Deferred(self.cancelled_cleaning)
+        self.cleaning_cancels = 0
+
+    def cancelled_cleaning(self, _: object) -> None:
+        self.cleaning_cancels += 1
+
+    async def work(self, main: Deferred[Any]) -> Any:
+        """Work that cleans up behind itself if it is cancelled."""
+        try:
+            return await main
+        except CancelledError:
+            self.cancels += 1
+            await self.cleaning
+            raise
+
+    def begin(self, main: Deferred[Any], timeout: Optional[float] = 5.0) -> Deferred[Any]:
+        return within(run(self.work(main)), self.clock, timeout, "it was not done")
+
+    def test_done(self) -> None:
+        """In time, or at once, well or badly."""
+        for outcome in ("done", Unavailable(None, "no")):
+            for is_at_once in (True, False):
+                for timeout in (5.0, None):
+                    main: Deferred[Any] = Deferred()
+                    if is_at_once:
+                        main.callback(outcome) if outcome == "done" else main.errback(outcome)
+                    result = self.begin(main, timeout)
+                    if not is_at_once:
+                        self.clock.advance(4.9)
+                        self.assertNoResult(result)
+                        main.callback(outcome) if outcome == "done" else main.errback(outcome)
+                    if outcome == "done":
+                        self.assertEqual(self.successResultOf(result), "done")
+                    else:
+                        self.assertIs(self.failureResultOf(result).value, outcome)
+                    self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_timeout(self) -> None:
+        """Past the deadline the work is cancelled; its cleaning up is waited for."""
+        result = self.begin(Deferred())
+        self.clock.advance(5)
+        self.assertEqual(self.cancels, 1)
+        self.assertNoResult(result)
+        self.cleaning.callback(None)
+        error = self.failureResultOf(result, Timeout).value
+        self.assertEqual(str(error), "it was not done within 5 seconds")
+        self.assertIs(error.maybe_applied, False)
+
+    def test_timeout_of_a_second(self) -> None:
+        """One second, but half a second and two seconds as well."""
+        for timeout, text in ((1, "1 second"), (1.0, "1 second"), (0.5, "0.5 seconds"), (2.0, "2 seconds")):
+            result = within(Deferred(), self.clock, timeout, "it was not done")
+            self.clock.advance(timeout)
+            self.assertEqual(str(self.failureResultOf(result, Timeout).value), f"it was not done within {text}")
+
+    def test_timeout_and_left_behind(self) -> None:
+        """Work that could not clean up says so."""
+        result = self.begin(Deferred())
+        self.clock.advance(5)
+        self.cleaning.errback(LeftBehind())
+        error = self.failureResultOf(result, Timeout).value
+        self.assertEqual((str(error), error.maybe_applied), ("it was not done within 5 seconds", True))
+
+    def test_timeout_and_success(self) -> None:
+        """Work that succeeds all the same has succeeded."""
+        main: Deferred[str] = Deferred(lambda deferred: deferred.callback("done"))
+        result = self.begin(main)
+        self.clock.advance(5)
+        self.assertEqual(self.successResultOf(result), "done")
+
+    def test_timeout_and_failure(self) -> None:
+        """Cleaning up that fails tells why."""
+        result = self.begin(Deferred())
+        self.clock.advance(5)
+        self.cleaning.errback(Unavailable(None, "no"))
+        self.failureResultOf(result, Unavailable)
+
+    def test_cancel(self) -> None:
+        """Cancelling fires it at once; the cleaning up goes on, for as long as it takes."""
+        result = self.begin(Deferred())
+        self.clock.advance(4)
+        self.cancelled(result)
+        self.assertEqual(self.cancels, 1)
+        self.clock.advance(100)
+        self.assertEqual(self.cleaning_cancels, 0, "the deadline must not end the cleaning up")
+        self.cleaning.callback(None)
+
+    def test_cancel_after_the_deadline(self) -> None:
+        """Whoever loses his patience with the cleaning up does not end it."""
+        result = self.begin(Deferred())
+        self.clock.advance(5)
+        self.cancelled(result)
+        self.assertEqual((self.cancels, self.cleaning_cancels), (1, 0))
+        self.cleaning.callback(None)
+
+    def test_cancel_without_deadline(self) -> None:
+        """Without a deadline as well; what comes of the work falls on closed ears."""
+        result = self.begin(Deferred(), None)
+        self.cancelled(result)
+        self.cleaning.errback(Unavailable(None, "no"))

@@ -1,0 +1,123 @@
+"""
+The URLs of endpoints.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txetcd._url import DEFAULT_URL, check_url
+
+GOOD = {
+    DEFAULT_URL: "http://localhost:2379",
+    "https://etcd.example": "https://etcd.example",
+    "http://127.0.0.1:2379/": "http://127.0.0.1:2379",
+    "http://[::1]:2379": "http://[::1]:2379",
+    "http://proxy/etcd/": "http://proxy/etcd",
+    "  http://localhost:2379 ": "http://localhost:2379",
+    "http://localhost//": "http://localhost",
+    "HTTP://localhost:2379": "http://localhost:2379",
+    "hTTpS://Etcd.Example/": "https://Etcd.Example",
+    "http://localhost:1": "http://localhost:1",
+    "http://localhost:65535": "http://localhost:65535",
+    "http://etcd_1:2379": "http://etcd_1:2379",
+    "http://b\u00fccher.example:2379": "http://b\u00fccher.example:2379",
+    "http://proxy/a@b": "http://proxy/a@b",
+}
+
+NO_PORT = "has a port that is none: it must be a number from 1 to 65535"
+NO_HOST = "has a host that is none (an IPv6 address stands in brackets: http://[::1]:2379)"
+
+BAD = {
+    "": "'' does not begin with http:// or https://",
+    "localhost:2379": "'localhost:2379' does not begin with http:// or https://",
+    "//localhost": "'//localhost' does not begin with http:// or https://",
+    "ftp://localhost": "'ftp://localhost' does not begin with http:// or https://",
+    "unix://localhost": "'unix://localhost' does not begin with http:// or https://",
+    "http:localhost": "'http:localhost' does not begin with http:// or https://",
+    "http:/localhost": "'http:/localhost' does not begin with http:// or https://",
+    "https:://localhost": "'https:://localhost' does not begin with http:// or https://",
+    "grpc://localhost": "'grpc://localhost' does not begin with http:// or https://, and gRPC is not spoken yet",
+    "GRPCS://localhost": "'GRPCS://localhost' does not begin with http:// or https://, and gRPC is not spoken yet",
+    "http://localhost:": f"'http://localhost:' {NO_PORT}",
+    "http://localhost:/etcd": f"'http://localhost:/etcd' {NO_PORT}",
+    "http://localhost:0": f"'http://localhost:0' {NO_PORT}",
+    "http://localhost:65536": f"'http://localhost:65536' {NO_PORT}",
+    "http://localhost:99999": f"'http://localhost:99999' {NO_PORT}",
+    "http://localhost:many": f"'http://localhost:many' {NO_PORT}",
+    "http://localhost:-1": f"'http://localhost:-1' {NO_PORT}",
+    "http://localhost:+80": f"'http://localhost:+80' {NO_PORT}",
+    "http://localhost:1_0": f"'http://localhost:1_0' {NO_PORT}",
+    "http://localhost:\u0661": f"'http://localhost:\u0661' {NO_PORT}",
+    "http://http://localhost:2379": f"'http://http://localhost:2379' {NO_PORT}",
+    "http://::1:2379": f"'http://::1:2379' {NO_HOST}",
+    "http://::1": f"'http://::1' {NO_HOST}",
+    "http://[::1": f"'http://[::1' {NO_HOST}",
+    "http://[::1]2379": f"'http://[::1]2379' {NO_HOST}",
+    "http://[localhost]:2379": f"'http://[localhost]:2379' {NO_HOST}",
+    "http://localhost:2379:2379": f"'http://localhost:2379:2379' {NO_HOST}",
+    "a:2379,b:2379": "'a:2379,b:2379' is more than one URL, and only one endpoint is supported",
+    "http://": "'http://' names no host",
+    "http://:2379": "'http://:2379' names no host",
+    "http:///etcd": "'http:///etcd' names no host",
+    "http://a,http://b": "'http://a,http://b' is more than one URL, and only one endpoint is supported",
+    "http://u:secret@a,http://b": "'http://...@a,http://b' is more than one URL, and only one endpoint is supported",
+    "http://localhost?x=1": "'http://localhost?x=1' must end with the path",
+    "http://localhost#x": "'http://localhost#x' must end with the path",
+    "http://user:secret@localhost": "'http://...@localhost' must not carry a user or a password",
+    "http://user@localhost": "'http://...@localhost' must not carry a user or a password",
+    "http://@localhost": "'http://...@localhost' must not carry a user or a password",
+    "http://:secret@localhost": "'http://...@localhost' must not carry a user or a password",
+}
+
+WITH_A_SECRET = [
+    "user:secret@localhost:2379",
+    "http:user:secret@localhost",
+    "http://user:secret@localhost:many",
+    "http://user:sec//secret@localhost",
+    "http://user:secret/x@localhost",
+    "http://user:secret?x@localhost",
+    "http://user:secret#x@localhost",
+    "ftp://user:secret@localhost",
+    "http://user:secret@a,http://user:secret@b",
+    "http://a,user:secret@b",
+    "user:secret@a,http://b",
+    "http://user:secret@local host",
+]
+
+
+class UrlTests(SynchronousTestCase):
+    def test_good(self) -> None:
+        self.assertEqual(GOOD, {value: check_url("url", value) for value in GOOD})
+
+    def test_bad(self) -> None:
+        for value, problem in BAD.items():
+            error = self.assertRaises(ValueError, check_url, "url", value)
+            self.assertEqual(f"url must be like {DEFAULT_URL}: {problem}", str(error))
+
+    def test_not_text(self) -> None:
+        for value, kind in ((None, "NoneType"), (b"http://localhost", "bytes"), (2379, "int")):
+            error = self.assertRaises(TypeError, check_url, "url", value)
+            self.assertEqual(f"url must be a str, not {kind}", str(error))
+
+    def test_several(self) -> None:
+        for value in (["http://a", "http://b"], ("http://u:secret@a",), []):
+            error = self.assertRaises(TypeError, check_url, "url", value)
+            wanted = f"url must be a str, not {type(value).__name__}: only one endpoint is supported"
+            self.assertEqual(wanted, str(error))
+
+    def test_passwords_are_not_shown(self) -> None:
+        shown = [v for v in WITH_A_SECRET if "secret" in str(self.assertRaises(ValueError, check_url, "url", v))]
+        self.assertEqual([], shown)
+
+    def test_control_characters_and_spaces(self) -> None:
+        """They would get into the request as they are."""
+        for value in ("http://local\nhost", "http://local\r\nhost/x", "http://local host", "http://localhost/a b\tc"):
+            error = self.assertRaises(ValueError, check_url, "url", value)
+            problem = f"{value!r} has a space or a control character"
+            self.assertEqual(f"url must be like {DEFAULT_URL}: {problem}", str(error))
+
+    def test_empty_query_and_fragment(self) -> None:
+        """The path of a call comes behind the URL: it must not end up in a query."""
+        for value in ("http://localhost?", "http://localhost#", "http://localhost/?#"):
+            self.assertRaises(ValueError, check_url, "url", value)

@@ -1,0 +1,10 @@
+"""
+``python -m txetcd`` is ``txetcd``.
+"""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

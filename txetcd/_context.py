@@ -1,0 +1,146 @@
+"""
+A Deferred that is what the other idiom needs as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Callable, Optional, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from .errors import Timeout
+
+T = TypeVar("T")
+
+_log = Logger()
+
+
+class ContextDeferred(Deferred[T]):
+    """
+    Can be waited for (``lock = yield etcd.lock(...)``), and entered (``async with etcd.lock(...) as lock:``): then
+    what it fires with is given back when the block is left, however it is left.
+
+    If the block failed and giving back fails too, the failure of the block is the one that is raised; the other is
+    told in the log, as a warning.
+
+    :param canceller: as of ``Deferred``.
+    :param leave: gives back what the Deferred fires with.
+    """
+
+    def __init__(self, canceller: Callable[[Deferred[Any]], None], leave: Callable[[T], Deferred[Any]]) -> None:
+        super().__init__(canceller)
+        self._leave = leave
+
+    async def __aenter__(self) -> T:
+        """Waits for the Deferred, and gives what it fires with."""
+        self._entered = await self
+        return self._entered
+
+    async def __aexit__(
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        """Gives it back."""
+        try:
+            await self._leave(self._entered)
+        except Exception as reason:
+            if error is None:
+                raise
+            # in words, and not as a failure: that would be an error of its own, which fails a test that expects another
+            _log.warn(
+                "leaving {entered} after {error!r} failed too: {reason!r}",
+                entered=self._entered, error=error, reason=reason,
+            )  # fmt: skip
+
+
+def context(work: Deferred[T], leave: Callable[[T], Deferred[Any]]) -> ContextDeferred[T]:
+    """
+    *work* as a :class:`ContextDeferred`.
+
+    :param work: fires with what is entered; cancelled when the result is.
+    :param leave: gives back what *work* fired with.
+    """
+    result = ContextDeferred[T](lambda _: work.cancel(), leave)
+    work.chainDeferred(result)
+    return result
+
+
+class LeftBehind(CancelledError):
+    """Work that was cancelled, and may have left something behind at the server."""
+
+
+def until(work: Coroutine[Any, Any, T], clock: Any, seconds: float) -> Deferred[Optional[T]]:
+    """
+    *work*, for so many seconds at the most.
+
+    :returns: a Deferred that fires as *work* does, or with ``None`` if its time is over. Cancelling it cancels *work*.
+    """
+
+    def late(result: Any, _: float) -> Any:
+        # it may have been done in the last moment
+        return None if isinstance(result, Failure) and result.check(CancelledError) else result
+
+    return Deferred.fromCoroutine(work).addTimeout(seconds, clock, late)
+
+
+def within(work: Deferred[T], clock: Any, timeout: Optional[float], what: str) -> Deferred[T]:
+    """
+    *work*, with a deadline, and cancelled at once.
+
+    Work that is cancelled may clean up behind itself. When the deadline passes, that is waited for; when the user
+    cancels, it goes on behind his back.
+
+    :param timeout: seconds, or ``None`` for no deadline.
+    :param what: what was not done within them, for the error.
+    :returns: a Deferred that fires as *work* does, or fails with :class:`~txetcd.errors.Timeout`. Its
+        ``maybe_applied`` is ``True`` if the work ends with :class:`LeftBehind`.
+    """
+    return _Within(work, clock, timeout, what).result
+
+
+class _Within:
+    """See :func:`within`."""
+
+    def __init__(self, work: Deferred[Any], clock: Any, timeout: Optional[float], what: str) -> None:
+        self._work = work
+        self._is_expired = False
+        self._is_ending = False
+        self._what = what
+        self._timeout = timeout
+        self._timer = None if timeout is None else clock.callLater(timeout, self._expire)
+        self.result: Deferred[Any] = Deferred(self._cancelled)
+        work.addBoth(self._done)
+
+    def _cancelled(self, result: Deferred[Any]) -> None:
+        result.errback(CancelledError())
+        self._stop_timer()
+        self._end_work()
+
+    def _expire(self) -> None:
+        self._is_expired = True
+        self._end_work()
+
+    def _end_work(self) -> None:
+        # once only: a second time would end its cleaning up
+        if not self._is_ending:
+            self._is_ending = True
+            self._work.cancel()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    def _done(self, outcome: Any) -> None:
+        self._stop_timer()
+        if self.result.called:
+            return
+        if self._is_expired and isinstance(outcome, Failure) and outcome.check(CancelledError):
+            outcome = Failure(self._late(isinstance(outcome.value, LeftBehind)))
+        self.result.callback(outcome)
+
+    def _late(self, is_left_behind: bool) -> Timeout:
+        unit = "second" if self._timeout == 1 else "seconds"
+        return Timeout(f"{self._what} within {self._timeout:g} {unit}", is_left_behind)

@@ -1,0 +1,421 @@
+"""
+The gateway's codec: requests to JSON and answers from JSON, made from the table in :mod:`txetcd._schema`.
+
+The gateway speaks the JSON of protobuf: bytes are base64, 64-bit integers are strings, enums are names, and what is
+zero is left out. It is read without trusting it: whatever is not as it should be is a
+:class:`~txetcd.errors.ProtocolViolation`.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import re
+from operator import attrgetter
+from typing import Any, Callable, Optional
+
+import attrs
+
+from . import _schema as schema
+from .errors import (
+    CANCELLED,
+    NOT_FOUND,
+    RESOURCE_EXHAUSTED,
+    UNAUTHENTICATED,
+    UNAVAILABLE,
+    UNIMPLEMENTED,
+    CommonNameIgnored,
+    Error,
+    HostNotAllowed,
+    ProtocolViolation,
+    RequestTooLarge,
+    Unavailable,
+    Unimplemented,
+    class_for,
+    refusal,
+)
+from .values import Header
+
+Encoder = Callable[[Any], Any]
+Decoder = Callable[[Any], Any]
+
+# --- out
+
+
+def _base64(value: bytes) -> str:
+    return binascii.b2a_base64(value, newline=False).decode("ascii")
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+_SCALAR_ENCODERS: dict[str, Encoder] = {
+    "bytes": _base64,
+    "string": _as_it_is,
+    "bool": _as_it_is,
+    "int32": _as_it_is,
+    "uint32": _as_it_is,
+    "int64": str,
+    "uint64": str,
+}
+
+_ENCODERS: dict[str, dict[type[Any], Encoder]] = {}
+"""For each message the encoder of each class of ours that stands for it."""
+
+
+def _encoder_of(type_: str) -> Encoder:
+    if type_ in _SCALAR_ENCODERS:
+        return _SCALAR_ENCODERS[type_]
+    if type_ in schema.ENUMS:
+        return _as_it_is
+    by_class = _ENCODERS.setdefault(type_, {})
+    return lambda value: by_class[type(value)](value)
+
+
+def _field_encoder(field: schema.Field) -> Encoder:
+    encode = _encoder_of(field.type)
+    if field.repeated:
+        return lambda values: [encode(value) for value in values]
+    return encode
+
+
+def _message_encoder(message: schema.Message) -> Encoder:
+    plan = [(f.name, attrgetter(f.attribute), _field_encoder(f), f.oneof) for f in message.fields]
+
+    def encode(request: Any) -> dict[str, Any]:
+        document = {}
+        for name, get, encode_field, even_zero in plan:
+            value = get(request)
+            if value or even_zero:
+                document[name] = encode_field(value)
+        return document
+
+    return encode
+
+
+def _choice_encoder(field: schema.Field) -> Encoder:
+    encode = _encoder_of(field.type)
+    return lambda value: {field.name: encode(value)}
+
+
+_dump = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def encode(rpc: schema.Rpc, request: Any) -> bytes:
+    """
+    The body of a request.
+
+    :param request: an instance of a class that stands for ``rpc.request`` in the table.
+    """
+    return _dump(_ENCODERS[rpc.request][type(request)](request)).encode("ascii")
+
+
+# --- in
+
+
+def _bytes(value: Any) -> bytes:
+    if value is None:
+        return b""
+    data = binascii.a2b_base64(value)
+    # binascii passes over what is not base64
+    if _base64(data) != value:
+        raise ValueError("not base64")
+    return data
+
+
+def _string(value: Any) -> str:
+    if value is None:
+        return ""
+    if type(value) is not str:
+        raise TypeError("not a string")
+    return value
+
+
+def _integer(value: Any) -> int:
+    if value is None:
+        return 0
+    if type(value) is int:
+        return value
+    if type(value) is not str:
+        raise TypeError("not an integer")
+    number = int(value)
+    # Python takes more for an integer than JSON does
+    if str(number) != value:
+        raise ValueError("not an integer")
+    return number
+
+
+def _boolean(value: Any) -> bool:
+    if value is None:
+        return False
+    if type(value) is not bool:
+        raise TypeError("not a boolean")
+    return value
+
+
+_SCALAR_DECODERS: dict[str, Decoder] = {
+    "bytes": _bytes,
+    "string": _string,
+    "bool": _boolean,
+    "int32": _integer,
+    "uint32": _integer,
+    "int64": _integer,
+    "uint64": _integer,
+}
+
+
+def _enum_decoder(names: tuple[str, ...]) -> Decoder:
+    def decode(value: Any) -> str:
+        if value is None:
+            return names[0]
+        # the gateway sends the number of a value that it has no name for; a newer server may have more of them
+        if type(value) is not str and type(value) is not int:
+            raise TypeError("not an enum")
+        return str(value)
+
+    return decode
+
+
+_DECODERS: dict[str, Decoder] = {}
+
+
+def _decoder_of(type_: str) -> Decoder:
+    if type_ in _SCALAR_DECODERS:
+        return _SCALAR_DECODERS[type_]
+    if type_ in schema.ENUMS:
+        return _enum_decoder(schema.ENUMS[type_])
+    return lambda document: _DECODERS[type_](document)
+
+
+def _decoded_or_none(decode: Decoder) -> Decoder:
+    return lambda document: None if document is None else decode(document)
+
+
+def _series_decoder(decode: Decoder) -> Decoder:
+    def decode_all(documents: Any) -> list[Any]:
+        if documents is None:
+            return []
+        # a text and an object can be gone through as well
+        if type(documents) is not list:
+            raise TypeError("not a list")
+        return [decode(document) for document in documents]
+
+    return decode_all
+
+
+def _header(document: Any) -> Header:
+    return Header() if document is None else _DECODERS["ResponseHeader"](document)
+
+
+def _field_decoder(field: schema.Field, is_required: bool) -> Decoder:
+    if field.type == "ResponseHeader":
+        return _header
+    decode = _decoder_of(field.type)
+    if field.repeated:
+        return _series_decoder(decode)
+    if is_required or field.type in _SCALAR_DECODERS or field.type in schema.ENUMS:
+        return decode
+    return _decoded_or_none(decode)
+
+
+def _message_decoder(message: schema.Message) -> Decoder:
+    cls = message.cls
+    fields = {field.attribute: field for field in message.fields}
+    plan = []
+    for attribute in attrs.fields(cls):
+        field = fields[attribute.name]
+        plan.append((field.name, _field_decoder(field, attribute.default is attrs.NOTHING)))
+
+    def decode(document: Any) -> Any:
+        get = document.get
+        return cls(*[read(get(name)) for name, read in plan])
+
+    return decode
+
+
+def _choice_decoder(choice: schema.Choice) -> Decoder:
+    decoders = {field.name: _decoder_of(field.type) for _, field in choice.choices}
+
+    def decode(document: Any) -> Any:
+        ((name, chosen),) = document.items()
+        return decoders[name](chosen)
+
+    return decode
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolViolation(f"not JSON: {excerpt(body)}") from error
+    if not isinstance(document, dict):
+        raise ProtocolViolation(f"not a JSON object: {excerpt(body)}")
+    return document
+
+
+def _message(rpc: schema.Rpc, document: Any, body: bytes) -> Any:
+    try:
+        return _DECODERS[rpc.response](document)
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        raise ProtocolViolation(f"not a {rpc.response}: {excerpt(body)}") from error
+
+
+def decode(rpc: schema.Rpc, status: int, body: bytes) -> Any:
+    """
+    The answer to a call.
+
+    :param status: the HTTP status.
+    :param body: the whole body.
+    :returns: an instance of the class that stands for ``rpc.response``.
+    :raises Error: what the server says instead; or a :class:`~txetcd.errors.ProtocolViolation`.
+    """
+    if status != OK:
+        raise error_of(status, body)
+    return decode_line(rpc, body) if rpc.is_stream else _message(rpc, _parse(body), body)
+
+
+def decode_line(rpc: schema.Rpc, line: bytes) -> Any:
+    """
+    A line of a stream: ``{"result": ...}``, or an error.
+
+    :returns: an instance of the class that stands for ``rpc.response``.
+    :raises Error: what the server says instead; or a :class:`~txetcd.errors.ProtocolViolation`.
+    """
+    document = _parse(line)
+    if "result" in document:
+        return _message(rpc, document["result"], line)
+    raise _refusal_in(document) or ProtocolViolation(f"neither a result nor an error: {excerpt(line)}")
+
+
+# --- errors
+
+OK = 200
+
+_EXCERPT = 120
+
+
+def excerpt(body: bytes) -> str:
+    """The beginning of a body, fit for one line of an error."""
+    text = " ".join(body[: 2 * _EXCERPT].decode("utf-8", "replace").split())
+    return repr(text[:_EXCERPT] + ("..." if len(text) > _EXCERPT or len(body) > 2 * _EXCERPT else ""))
+
+
+_CODES = range(CANCELLED, UNAUTHENTICATED + 1)
+"""The codes of gRPC: what tells another one, such as 404, is something else that answers in JSON."""
+
+_NO_SUCH_CALL = "the server does not know this call: it is too old, or the URL has a path too many"
+
+
+def _refusal_in(document: dict[str, Any]) -> Optional[Error]:
+    """
+    The error in a JSON object: ``{"error", "message", "code"}`` up to 3.5 and ``{"code", "message"}`` from 3.6 for a
+    call; ``{"error": {"grpc_code", "message", ...}}`` and ``{"error": {"code", "message"}}`` in a stream.
+    """
+    error = document.get("error")
+    said = error if isinstance(error, dict) else document
+    code = said.get("grpc_code", said.get("code"))
+    message = said.get("message", error)
+    if type(code) is not int or code not in _CODES or not isinstance(message, str):
+        return None
+    if code == NOT_FOUND and message == "Not Found":
+        return Unimplemented(code, _NO_SUCH_CALL)
+    return refusal(code, message)
+
+
+NO_GATEWAY = "no etcd gateway there?"
+"""What is said of everything that is evidently not etcd's, before what came instead."""
+
+SPEAKS_TLS = "the server speaks TLS there: use https://"
+
+_PAGES: list[tuple[int, str, type[Error], Optional[int], str]] = [
+    # the gateway of 3.4 and 3.5, which says it in JSON from 3.6 on
+    (404, r"\ANot Found\Z", Unimplemented, UNIMPLEMENTED, _NO_SUCH_CALL),
+    # etcd, where there is nothing at a path: as good as everywhere on the port for its peers
+    (
+        404,
+        r"\A404 page not found\Z",
+        Unimplemented,
+        UNIMPLEMENTED,
+        "no etcd gateway there: a wrong path, a port for peers, or --enable-grpc-gateway=false?",
+    ),
+    # Go, nginx, Apache, Tomcat: nobody has looked at the request
+    (400, r"HTTPS (server|port)|SSL-enabled|requires TLS", Unavailable, None, SPEAKS_TLS),
+    (413, "", RequestTooLarge, RESOURCE_EXHAUSTED, "the request is too large"),
+    (421, "", HostNotAllowed, None, "the server does not serve this host name"),
+    (502, "", Unavailable, UNAVAILABLE, "bad gateway"),
+    (503, "", Unavailable, UNAVAILABLE, "service unavailable"),
+    (504, "", Unavailable, UNAVAILABLE, "gateway timeout"),
+]
+"""What other things than etcd's services say, in words of their own, on the way to them: the status, and what is in
+the body."""
+
+
+def refusal_of(body: bytes) -> Optional[Error]:
+    """
+    What a server says instead of an answer, if *body* is that and complete.
+    """
+    try:
+        return _refusal_in(_parse(body))
+    except ProtocolViolation:
+        return None
+
+
+def error_of(status: int, body: bytes) -> Error:
+    """
+    The error for an answer that is no success.
+
+    :param status: the HTTP status, which counts only where the body is not etcd's.
+    :param body: the whole body, or as much as there is of it.
+    """
+    refused = refusal_of(body)
+    if refused is not None:
+        return refused
+    text = body.decode("utf-8", "replace")
+    if class_for(None, text) is CommonNameIgnored:
+        return CommonNameIgnored(None, text)
+    return _page_of(status, text.strip(), f"HTTP {status}: {excerpt(body)}")
+
+
+def _page_of(status: int, text: str, came: str) -> Error:
+    for known, pattern, cls, code, what in _PAGES:
+        if status == known and re.search(pattern, text):
+            return cls(code, f"{what} ({came})")
+    if 300 <= status < 400:
+        came = f"a redirect, which is not followed: {came}"
+    return ProtocolViolation(f"{NO_GATEWAY} {came}")
+
+
+# --- the codecs, made from the table
+
+
+def _compile() -> None:
+    for message in schema.MESSAGES:
+        _ENCODERS.setdefault(message.name, {})[message.cls] = _message_encoder(message)
+    for choice in schema.CHOICES:
+        by_class = _ENCODERS.setdefault(choice.name, {})
+        by_class.update((cls, _choice_encoder(field)) for cls, field in choice.choices)
+    messages = {message.name: message for message in schema.MESSAGES}
+    choices = {choice.name: choice for choice in schema.CHOICES}
+    for name in _names_in_answers(messages, choices):
+        _DECODERS[name] = _choice_decoder(choices[name]) if name in choices else _message_decoder(messages[name])
+
+
+def _names_in_answers(messages: dict[str, schema.Message], choices: dict[str, schema.Choice]) -> set[str]:
+    """The names of all messages that can be in an answer, at any depth."""
+    found: set[str] = set()
+    pending = [rpc.response for rpc in schema.RPCS.values()]
+    while pending:
+        name = pending.pop()
+        if name in found:
+            continue
+        if name in messages:
+            found.add(name)
+            pending.extend(field.type for field in messages[name].fields)
+        elif name in choices:
+            found.add(name)
+            pending.extend(field.type for _, field in choices[name].choices)
+    return found
+
+
+_compile()

@@ -1,0 +1,87 @@
+"""
+What a transport is: two methods, in terms of operations and values.
+
+Above it nobody knows JSON, HTTP or frames; below it nobody knows what a lock is. A fake of it is twenty lines.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Optional, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from ._schema import Rpc
+
+
+class CallCancelled(CancelledError):
+    """
+    What cancelling a call fires it with.
+
+    :ivar maybe_applied: whether a write had been sent by then (``bool``).
+    """
+
+    def __init__(self, maybe_applied: bool) -> None:
+        super().__init__(maybe_applied)
+        self.maybe_applied = maybe_applied
+
+    def __str__(self) -> str:
+        sent = "a write had been sent, which may be applied" if self.maybe_applied else "no write had been sent"
+        return f"the call was cancelled: {sent}"
+
+
+class Stream(Protocol):
+    """
+    An answer that goes on.
+
+    ``ended`` fires with ``None`` when the server has ended it, or after :meth:`abort`; it fails with an
+    :class:`~txetcd.Error` when the server said so, or when the connection was lost.
+    """
+
+    ended: Deferred[None]
+
+    def pause(self) -> None:
+        """Ask the server to wait: what has arrived is still delivered, but soon no more arrives."""
+
+    def resume(self) -> None:
+        """Go on after :meth:`pause`."""
+
+    def abort(self) -> None:
+        """End it: nothing is delivered any more, and the server frees what it kept for it."""
+
+
+class Transport(Protocol):
+    """
+    Carries requests to an endpoint and answers back.
+    """
+
+    def call(self, endpoint: str, rpc: Rpc, request: Any, timeout: Optional[float]) -> Deferred[Any]:
+        """
+        Asks once.
+
+        :param endpoint: the URL.
+        :param request: an instance of a class that stands for ``rpc.request``.
+        :param timeout: seconds for everything: waiting for a connection, connecting, sending, the whole answer.
+        :returns: a Deferred that fires with an instance of the class that stands for ``rpc.response``. It fails with
+            what the server said; :class:`~txetcd.errors.Unavailable` if the request was not sent, or was lost and may
+            be repeated; :class:`~txetcd.errors.OutcomeUnknown` if it was lost and may not;
+            :class:`~txetcd.errors.Timeout`; :class:`~txetcd.errors.ProtocolViolation`. Cancelling it fires it at once
+            with :class:`CallCancelled`, and drops the connection if the request is on its way.
+        """
+
+    def stream(self, endpoint: str, rpc: Rpc, request: Any, on_message: Callable[[Any], None]) -> Stream:
+        """
+        Asks for an answer that goes on.
+
+        :param on_message: called with each message as it arrives; must not raise.
+        """
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open (``int``)."""
+
+    def close(self) -> Deferred[None]:
+        """
+        Ends everything that is under way, with :class:`~txetcd.errors.Closed`.
+
+        :returns: a Deferred that fires with ``None`` when no connection is left open.
+        """

@@ -1,0 +1,81 @@
+"""
+The URLs of endpoints.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Optional
+from urllib.parse import SplitResult, urlsplit
+
+DEFAULT_URL = "http://localhost:2379"
+
+_SCHEMES = ("http", "https")
+_NOT_YET = ("grpc", "grpcs")
+
+_HOST_AND_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(:(?P<port>[^:]*))?")
+_MAX_PORT = 65535
+
+_NO_HOST = "has a host that is none (an IPv6 address stands in brackets: http://[::1]:2379)"
+
+
+def check_url(argument: str, value: object) -> str:
+    """
+    *value* as the URL of an endpoint, with the scheme in small letters and without a slash at its end.
+
+    :raises TypeError: names the *argument*, if it is no text.
+    :raises ValueError: names the *argument*, and shows the value, if it is no URL that can be asked.
+    """
+    if isinstance(value, (list, tuple)):
+        raise TypeError(f"{argument} must be a str, not {type(value).__name__}: only one endpoint is supported")
+    if not isinstance(value, str):
+        raise TypeError(f"{argument} must be a str, not {type(value).__name__}")
+    problem = _problem(value)
+    if problem is not None:
+        raise ValueError(f"{argument} must be like {DEFAULT_URL}: {_without_password(value)!r} {problem}")
+    scheme, _, rest = value.strip().partition("://")
+    return f"{scheme.lower()}://{rest.rstrip('/')}"
+
+
+def _problem(value: str) -> Optional[str]:
+    """What is wrong with it: words that go on with the value."""
+    if not value.isprintable() or " " in value.strip():
+        return "has a space or a control character"
+    if "," in value:
+        return "is more than one URL, and only one endpoint is supported"
+    scheme, separator, _ = value.strip().partition("://")
+    if separator and scheme.lower() in _NOT_YET:
+        return "does not begin with http:// or https://, and gRPC is not spoken yet"
+    if not separator or scheme.lower() not in _SCHEMES:
+        return "does not begin with http:// or https://"
+    try:
+        parts = urlsplit(value.strip())
+    except ValueError:
+        # what urllib says of it may show the password
+        return _NO_HOST
+    return _problem_of(parts) or ("must end with the path" if "?" in value or "#" in value else None)
+
+
+def _problem_of(parts: SplitResult) -> Optional[str]:
+    if "@" in parts.netloc:
+        return "must not carry a user or a password"
+    place = _HOST_AND_PORT.fullmatch(parts.netloc)
+    if place is None:
+        return _NO_HOST
+    if not place["host"]:
+        return "names no host"
+    if place["port"] is not None and not _is_port(place["port"]):
+        return f"has a port that is none: it must be a number from 1 to {_MAX_PORT}"
+    return None
+
+
+def _is_port(text: str) -> bool:
+    return re.fullmatch("[0-9]{1,5}", text) is not None and 1 <= int(text) <= _MAX_PORT
+
+
+def _without_password(value: str) -> str:
+    head, at, tail = value.rpartition("@")
+    if not at:
+        return value
+    scheme, slashes, _ = head.partition("//")
+    return f"{scheme}//...@{tail}" if slashes else f"...@{tail}"

@@ -1,0 +1,567 @@
+"""
+The client: wiring, and the user's verbs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Any, Callable, Optional, Union
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+
+from . import _schema as schema
+from ._calls import Calls
+from ._check import check_flag, check_int, check_int64, check_key, check_optional_int, check_seconds, what_came
+from ._context import ContextDeferred, context, until, within
+from ._gateway import Gateway
+from ._messages import Acknowledgement, CompactionRequest, Empty
+from ._url import DEFAULT_URL, check_url
+from .errors import AlreadyExists, Closed, Compacted, CompareFailed, Error, Failed, Timeout, Unavailable
+from .keyset import KeySet
+from .lease import MAX_TIME_TO_LIVE, Lease, grant
+from .ops import Comp, CompCreated, CompModified, CompValue, OpDel, OpGet, OpSet, Transaction, TransactionBuilder
+from .recipes.lock import TIME_TO_LIVE, Lock
+from .values import Deleted, Event, Header, KeyValue, Outcome, Range, Revision, Status, Success
+from .watch import LOOK_AGAIN, WATCH_AGAIN, Keys, Watch, WatchDeferred, WatchOptions, key_sets
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds for one attempt to connect, unless told otherwise."""
+
+_PHYSICAL_TIMEOUT = 120.0
+"""Seconds for a compaction that waits until the disk is done, unless told otherwise."""
+
+
+class Client:
+    """
+    An asynchronous client of etcd.
+
+    Every call returns a ``Deferred``, to be ``yield``-ed in ``inlineCallbacks`` or awaited in a coroutine. What every
+    call has in common:
+
+    * It fails with an :class:`~txetcd.Error`: what the server refuses has a class of its own (:mod:`txetcd.errors`);
+      :class:`~txetcd.Unavailable` if it was not sent, or the server cannot serve now; :class:`~txetcd.OutcomeUnknown`
+      if it was a write and its answer was lost; :class:`~txetcd.Timeout` past its deadline;
+      :class:`~txetcd.ProtocolViolation` if what answered is no etcd; :class:`~txetcd.Closed` after :meth:`close`.
+      ``maybe_applied`` says of each of them whether a write may have happened all the same.
+    * Cancelling it fires it at once with ``CancelledError``; a write that was sent already may be applied.
+    * ``timeout`` is in seconds and covers everything, the waiting for a connection included. Without one the
+      client's counts; only :meth:`lock` and :meth:`wait_for` then wait as long as it takes.
+    * What cannot be asked is a ``TypeError`` or ``ValueError`` that names the argument, raised at once: nothing is
+      sent.
+
+    :param reactor: the reactor.
+    :param url: the URL of the server (``str``), such as ``"http://localhost:2379"`` (the default, if the environment
+        has no ``ETCD_URL``).
+    :param pool: a ``twisted.web.client.HTTPConnectionPool`` to use for calls, instead of one of our own.
+    :param timeout: seconds for each call, unless it is told otherwise; 10 by default.
+    :param connect_timeout: seconds for one attempt to connect; 5 by default.
+    :param agent: any ``twisted.web.iweb.IAgent`` to make requests with, instead of one of our own; excludes *pool*.
+
+    :ivar reactor: as given.
+    :ivar url: the URL in use (``str``).
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        url: Optional[str] = None,
+        pool: Any = None,
+        timeout: Optional[float] = None,
+        connect_timeout: Optional[float] = None,
+        *,
+        agent: Any = None,
+    ) -> None:
+        if not IReactorTime.providedBy(reactor):
+            # most likely forgotten, so that the URL stands in its place
+            raise TypeError(f"reactor must be a Twisted reactor, not {type(reactor).__name__}: Client(reactor, url)")
+        self.reactor = reactor
+        self.url = check_url("url", url) if url is not None else _default_url()
+        check_seconds("timeout", timeout)
+        connect_timeout = check_seconds("connect_timeout", connect_timeout) or CONNECT_TIMEOUT
+        gateway = Gateway(reactor, connect_timeout, pool, agent)
+        self._calls = Calls(reactor, gateway, self.url, timeout)
+
+    def close(self) -> Deferred[None]:
+        """
+        Closes the client: watches end, leases are renewed no longer, calls that are under way fail with
+        :class:`~txetcd.Closed`, and so does whatever is asked from now on. Leases that are just being granted or
+        revoked are waited for, two seconds at the most. Leases that are held are not revoked, nor locks released: they
+        end when their time to live has passed.
+
+        :returns: a Deferred that fires with ``None`` when no connection is left open. It does not fail.
+        """
+        return self._calls.close()
+
+    async def __aenter__(self) -> Client:
+        """The client itself."""
+        return self
+
+    async def __aexit__(self, *reason: object) -> None:
+        """Closes it."""
+        await self.close()
+
+    def __repr__(self) -> str:
+        state = " CLOSED" if self._calls.is_closed else ""
+        return f"<Client{state} {self.url} connections={self._calls.connections} calls={self._calls.in_flight}>"
+
+    # --- keys
+
+    def status(self, timeout: Optional[float] = None) -> Deferred[Status]:
+        """
+        Asks the server how it is.
+
+        :returns: a Deferred that fires with a :class:`~txetcd.Status`.
+        """
+        return self._call(schema.STATUS, Empty(), timeout)
+
+    def set(
+        self,
+        key: bytes,
+        value: Optional[bytes],
+        lease: Any = None,
+        return_previous: Optional[bool] = None,
+        timeout: Optional[float] = None,
+        *,
+        ignore_value: Optional[bool] = None,
+        ignore_lease: Optional[bool] = None,
+    ) -> Deferred[Revision]:
+        """
+        Sets a key.
+
+        :param key: the key (``bytes``).
+        :param value: the value (``bytes``); ``None`` with *ignore_value*.
+        :param lease: a :class:`~txetcd.Lease` to attach the key to, or its id. Without one the key is detached from
+            the lease that it was attached to.
+        :param return_previous: bring back what the key was before.
+        :param ignore_value: keep the value; fails with :class:`~txetcd.errors.KeyNotFound` if there is none.
+        :param ignore_lease: keep the lease; fails with :class:`~txetcd.errors.KeyNotFound` if there is no such key.
+        :returns: a Deferred that fires with a :class:`~txetcd.Revision`. It fails with
+            :class:`~txetcd.LeaseNotFound` if the lease is gone.
+        """
+        op = OpSet(key, value, lease, return_previous, ignore_value=ignore_value, ignore_lease=ignore_lease)
+        return self._call(schema.PUT, op, timeout)
+
+    def get(
+        self,
+        key: Union[bytes, KeySet],
+        range_end: Optional[bytes] = None,
+        count_only: Optional[bool] = None,
+        keys_only: Optional[bool] = None,
+        limit: Optional[int] = None,
+        max_create_revision: Optional[int] = None,
+        min_create_revision: Optional[int] = None,
+        min_mod_revision: Optional[int] = None,
+        revision: Optional[int] = None,
+        serializable: Optional[bool] = None,
+        sort_order: Optional[str] = None,
+        sort_target: Optional[str] = None,
+        timeout: Optional[float] = None,
+        *,
+        max_mod_revision: Optional[int] = None,
+    ) -> Deferred[Range]:
+        """
+        Gets keys.
+
+        :param key: a key (``bytes``), or a :class:`~txetcd.KeySet`.
+        :param range_end: makes a range of a single key, as in ``KeySet(key, range_end)``.
+        :param count_only: only count them: ``kvs`` is empty.
+        :param keys_only: without their values.
+        :param limit: at most so many; ``more`` says whether there are others.
+        :param max_create_revision: only keys created at this revision or before.
+        :param min_create_revision: only keys created at this revision or later.
+        :param min_mod_revision: only keys written last at this revision or later.
+        :param revision: as they were at this revision; fails with :class:`~txetcd.Compacted` or
+            :class:`~txetcd.errors.FutureRevision` if the store does not have it.
+        :param serializable: as this member knows them, perhaps stale, without asking the others.
+        :param sort_order: ``"NONE"``, ``"ASCEND"`` or ``"DESCEND"``.
+        :param sort_target: ``"KEY"``, ``"VERSION"``, ``"CREATE"``, ``"MOD"`` or ``"VALUE"``.
+        :param max_mod_revision: only keys written last at this revision or before.
+        :returns: a Deferred that fires with a :class:`~txetcd.Range`.
+        """
+        if range_end is not None and isinstance(key, KeySet):
+            raise TypeError("range_end is for a key of bytes; a KeySet has an end of its own")
+        op = OpGet(
+            key if range_end is None else KeySet(key, range_end),  # type: ignore[arg-type]  # not a KeySet: see above
+            count_only,
+            keys_only,
+            limit,
+            max_create_revision,
+            min_create_revision,
+            min_mod_revision,
+            revision,
+            serializable,
+            sort_order,
+            sort_target,
+            max_mod_revision=max_mod_revision,
+        )
+        return self._call(schema.RANGE, op, timeout)
+
+    def delete(
+        self, key: Union[bytes, KeySet], return_previous: Optional[bool] = None, timeout: Optional[float] = None
+    ) -> Deferred[Deleted]:
+        """
+        Deletes keys.
+
+        :param key: a key (``bytes``), or a :class:`~txetcd.KeySet`. To delete everything there is, say
+            ``KeySet.all()``; any other set that means everything is refused.
+        :param return_previous: bring back what they were.
+        :returns: a Deferred that fires with a :class:`~txetcd.Deleted`.
+        """
+        return self._call(schema.DELETE_RANGE, OpDel(key, return_previous), timeout)
+
+    def create(
+        self, key: bytes, value: bytes, lease: Any = None, timeout: Optional[float] = None
+    ) -> Deferred[Revision]:
+        """
+        Sets a key that does not exist yet.
+
+        :param lease: a :class:`~txetcd.Lease` to attach the key to, or its id.
+        :returns: a Deferred that fires with a :class:`~txetcd.Revision`. It fails with
+            :class:`~txetcd.AlreadyExists` if the key exists: its ``current`` tells what it is.
+        """
+        txn = Transaction([CompCreated(key, "==", 0)], [OpSet(key, value, lease)], [OpGet(key)])
+
+        def refuse(outcome: Outcome, current: Optional[KeyValue]) -> Error:
+            return AlreadyExists(outcome.header, outcome.responses, f"{key!r} exists already", current)
+
+        return self.transact(txn, timeout).addCallback(self._written, refuse)
+
+    def replace(
+        self,
+        kv_or_key: Union[KeyValue, Event, bytes],
+        value: bytes,
+        old_value: Optional[bytes] = None,
+        *,
+        lease: Any = None,
+        ignore_lease: Optional[bool] = None,
+        timeout: Optional[float] = None,
+    ) -> Deferred[Revision]:
+        """
+        Sets a key that is still as it was (compare and swap).
+
+        :param kv_or_key: the :class:`~txetcd.KeyValue` as it was read: it must not have been written since. Or the key
+            (``bytes``): it must have the *old_value*.
+        :param value: the new value (``bytes``).
+        :param old_value: the value that the key must have (``bytes``); only together with a key.
+        :param lease: as in :meth:`set`.
+        :param ignore_lease: as in :meth:`set`.
+        :returns: a Deferred that fires with a :class:`~txetcd.Revision`. It fails with
+            :class:`~txetcd.CompareFailed` if the key is not as it was: its ``current`` tells what it is.
+        """
+        key, comp = _expectation(kv_or_key, old_value)
+        txn = Transaction([comp], [OpSet(key, value, lease, ignore_lease=ignore_lease)], [OpGet(key)])
+
+        def refuse(outcome: Outcome, current: Optional[KeyValue]) -> Error:
+            return CompareFailed(outcome.header, outcome.responses, f"{key!r} is not as it was expected", current)
+
+        return self.transact(txn, timeout).addCallback(self._written, refuse)
+
+    def iterate(
+        self,
+        keyset: Union[bytes, KeySet],
+        page_size: int = 1000,
+        revision: Optional[int] = None,
+        *,
+        keys_only: Optional[bool] = None,
+        serializable: Optional[bool] = None,
+        timeout: Optional[float] = None,
+    ) -> AsyncIterator[KeyValue]:
+        """
+        Goes through all keys of a set in their order, page by page, all as they are at one revision.
+
+        :param keyset: a :class:`~txetcd.KeySet`, or a key.
+        :param page_size: keys of one page (``int``).
+        :param revision: as they were at this revision; by default, at that of the first page.
+        :param keys_only: as in :meth:`get`.
+        :param serializable: as in :meth:`get`.
+        :param timeout: seconds for each page.
+        :returns: an asynchronous iterator over :class:`~txetcd.KeyValue`. It raises :class:`~txetcd.Compacted` if
+            the revision is compacted away while it is under way, and what :meth:`get` fails with.
+        """
+        keys = KeySet.of("keyset", keyset)
+        check_int("page_size", page_size, minimum=1)
+        check_optional_int("revision", revision)
+        check_flag("keys_only", keys_only)
+        check_flag("serializable", serializable)
+        check_seconds("timeout", timeout)
+        options = {"limit": page_size, "keys_only": keys_only, "serializable": serializable, "timeout": timeout}
+        return self._pages(keys, revision, options)
+
+    async def _pages(
+        self, keys: KeySet, revision: Optional[int], options: dict[str, Any]
+    ) -> AsyncIterator[KeyValue]:
+        while True:
+            page = await self.get(keys, revision=revision, **options)
+            for kv in page.kvs:
+                yield kv
+            if not page.more:
+                return
+            revision = revision or page.header.revision
+            keys = KeySet(page.kvs[-1].key + b"\x00", keys.end)
+
+    def wait_for(
+        self, key: bytes, predicate: Optional[Callable[[KeyValue], bool]] = None, timeout: Optional[float] = None
+    ) -> Deferred[KeyValue]:
+        """
+        Waits until a key is as wanted. Nothing can happen between looking and watching without being seen; once the key
+        has been looked at, an outage is waited out. A watch may be dead in silence, so the key is looked at anew every
+        ten seconds.
+
+        :param key: the key (``bytes``).
+        :param predicate: tells of a :class:`~txetcd.KeyValue` whether it is wanted; by default, any is.
+        :param timeout: seconds for all of it, or ``None`` to wait as long as it takes.
+        :returns: a Deferred that fires with the :class:`~txetcd.KeyValue`. It fails with what the predicate raises,
+            and with :class:`~txetcd.Timeout`. Cancelling it ends the watch as well.
+        """
+        check_key("key", key)
+        if predicate is not None and not callable(predicate):
+            raise TypeError(f"predicate must be callable, not {what_came(predicate)}")
+        check_seconds("timeout", timeout)
+        work = Deferred.fromCoroutine(self._wait_for(key, predicate or (lambda _: True)))
+        work.addBoth(self._waited, self._calls.at_close(work.cancel))
+        return within(work, self.reactor, timeout, f"{key!r} was not as wanted")
+
+    def _waited(self, result: Any, forget_close: Callable[[], None]) -> Any:
+        forget_close()
+        if self._calls.is_closed and isinstance(result, Failure) and result.check(CancelledError, Closed):
+            return Failure(self._calls.located(Closed(), schema.RANGE))
+        return result
+
+    async def _wait_for(self, key: bytes, predicate: Callable[[KeyValue], bool]) -> KeyValue:
+        found = await self.get(key)
+        while not (found.kvs and _holds(predicate, found.kvs[0])):
+            changing = self._until_changed(key, found.header.revision + 1, predicate)
+            try:
+                changed = await until(changing, self.reactor, LOOK_AGAIN)
+            except (Unavailable, Timeout, Compacted):
+                # the watch was lost; what the key is now is all that is wanted
+                await deferLater(self.reactor, WATCH_AGAIN)
+            else:
+                if changed is not None:
+                    return changed
+            found = await self._get_again(key)
+        return found.kvs[0]
+
+    async def _until_changed(self, key: bytes, revision: int, predicate: Callable[[KeyValue], bool]) -> KeyValue:
+        async with self.watcher(key, filters=["NODELETE"], start_revision=revision) as watch:
+            async for event in watch:
+                if _holds(predicate, event.kv):
+                    return event.kv
+        raise Closed()
+
+    async def _get_again(self, key: bytes) -> Range:
+        """Gets a key as soon as that can be done again: an outage is waited out."""
+        while True:
+            try:
+                return await self.get(key)
+            except (Unavailable, Timeout):
+                await deferLater(self.reactor, WATCH_AGAIN)
+
+    def compact(self, revision: int, physical: bool = False, timeout: Optional[float] = None) -> Deferred[Header]:
+        """
+        Forgets what was before a revision.
+
+        :param revision: the oldest revision that can be read from then on (``int``).
+        :param physical: wait until it is off the disk as well; takes its time (two minutes are allowed by default).
+        :returns: a Deferred that fires with a :class:`~txetcd.Header`. It fails with :class:`~txetcd.Compacted` if
+            that was forgotten already, and :class:`~txetcd.errors.FutureRevision`.
+        """
+        request = CompactionRequest(check_int("revision", revision, minimum=1), check_flag("physical", physical))
+        check_seconds("timeout", timeout)
+        if physical and timeout is None:
+            timeout = max(_PHYSICAL_TIMEOUT, self._calls.timeout)
+        return self._call(schema.COMPACT, request, timeout).addCallback(_header_of)
+
+    # --- transactions
+
+    def transact(self, txn: Transaction, timeout: Optional[float] = None) -> Deferred[Outcome]:
+        """
+        Carries out a transaction.
+
+        :param txn: the :class:`~txetcd.Transaction`.
+        :returns: a Deferred that fires with an :class:`~txetcd.Outcome`, whether or not the comparisons held.
+        """
+        if not isinstance(txn, Transaction):
+            raise TypeError(f"txn must be a Transaction, not {what_came(txn)}")
+        return self._call(schema.TXN, txn, timeout)
+
+    def submit(self, txn: Transaction, timeout: Optional[float] = None) -> Deferred[Success]:
+        """
+        Carries out a transaction, and fails if its comparisons do not hold.
+
+        :param txn: the :class:`~txetcd.Transaction`.
+        :returns: a Deferred that fires with a :class:`~txetcd.Success`. It fails with :class:`~txetcd.Failed` if a
+            comparison does not hold: then the ``failure`` operations were carried out, and ``responses`` of the error
+            has their answers.
+        """
+
+        def check(outcome: Outcome) -> Success:
+            if not outcome.succeeded:
+                raise self._calls.located(Failed(outcome.header, outcome.responses), schema.TXN)
+            return Success(outcome.header, outcome.responses)
+
+        return self.transact(txn, timeout).addCallback(check)
+
+    def when(self, *comps: Comp) -> TransactionBuilder[Deferred[Success], Deferred[Outcome]]:
+        """
+        Begins a transaction: ``yield etcd.when(...).then(...).otherwise(...).transact()``.
+
+        :param comps: the comparisons; all must hold.
+        :returns: a :class:`~txetcd.ops.TransactionBuilder`.
+        """
+        return TransactionBuilder(self.submit, self.transact, comps)
+
+    # --- watches
+
+    def watch(
+        self,
+        keys: Keys,
+        on_watch: Callable[[Event], Any],
+        filters: Optional[Sequence[str]] = None,
+        start_revision: Optional[int] = None,
+        return_previous: Optional[bool] = None,
+        *,
+        progress_notify: Optional[bool] = None,
+    ) -> WatchDeferred:
+        """
+        Watches keys, and calls back for each change: see :class:`~txetcd.Watch` for what is promised.
+
+        :param keys: what to watch: a list of ``bytes`` and :class:`~txetcd.KeySet`, or one of them. A change of a key
+            that is in several sets is told once for each of them.
+        :param on_watch: called with each :class:`~txetcd.Event`. If it returns a Deferred or a coroutine, the next
+            event waits for that. What it raises is logged, and the watch goes on.
+        :param filters: ``["NOPUT"]`` or ``["NODELETE"]``: what not to tell.
+        :param start_revision: from this revision on; by default, from now on.
+        :param return_previous: tell in ``event.previous`` what the key was before.
+        :param progress_notify: let the server tell now and then that nothing has happened.
+        :returns: a Deferred. ``cancel()`` stops the watch, and it fires with ``None``, as it does when the client is
+            closed. It fails when the watch cannot go on: :class:`~txetcd.Compacted`,
+            :class:`~txetcd.errors.PermissionDenied`, :class:`~txetcd.Unavailable` when the stream is lost, or as every
+            call. As ``async with etcd.watch(...) as watch:`` the block is entered when the watch has started, and the
+            watch stopped when it is left. A watch that is lost meanwhile does not end the block: *on_watch* is just
+            called no more, and the reason is raised at the end of the block. Who must know earlier looks at
+            ``watch.when_stopped()``, or uses :meth:`watcher`, whose loop raises it at once.
+        """
+        if not callable(on_watch):
+            raise TypeError(f"on_watch must be callable, not {what_came(on_watch)}")
+        watch = self.watcher(keys, filters, start_revision, return_previous, progress_notify=progress_notify)
+        return WatchDeferred(watch, on_watch)
+
+    def watcher(
+        self,
+        keys: Keys,
+        filters: Optional[Sequence[str]] = None,
+        start_revision: Optional[int] = None,
+        return_previous: Optional[bool] = None,
+        *,
+        progress_notify: Optional[bool] = None,
+    ) -> Watch:
+        """
+        Watches keys, for whoever wants to ask for each change: ``async for event in etcd.watcher(...)``.
+
+        The parameters are those of :meth:`watch`.
+
+        :returns: a :class:`~txetcd.Watch`, which is just being set up: see ``when_started()``. As
+            ``async with etcd.watcher(...) as watch:`` the block is entered when the watch has started, and the watch
+            stopped when it is left. When the watch cannot go on, the loop raises the reason, after everything that had
+            arrived; ``watch.revision + 1`` is where the next one has to start.
+        """
+        options = WatchOptions.checked(filters, start_revision, return_previous, progress_notify)
+        return Watch(self._calls, self.reactor, key_sets("keys", keys), options, self._calls.timeout)
+
+    # --- leases and locks
+
+    def lease(
+        self,
+        time_to_live: int,
+        lease_id: Optional[int] = None,
+        timeout: Optional[float] = None,
+        *,
+        keep_alive: bool = False,
+    ) -> ContextDeferred[Lease]:
+        """
+        Grants a lease.
+
+        :param time_to_live: seconds (``int``); the server raises what is too short for it.
+        :param lease_id: the id it shall have (``int``); by default, one is made up (63 random bits).
+        :param keep_alive: renew it from now on: see :meth:`Lease.keep_alive <txetcd.Lease.keep_alive>`.
+        :returns: a Deferred that fires with a :class:`~txetcd.Lease`. It fails with
+            :class:`~txetcd.errors.LeaseExist` if there is one with this id. Cancelling it fires it at once; the lease
+            is revoked if it is granted all the same within the timeout. If it is not known whether it was granted
+            (``maybe_applied``), it is revoked behind your back as well, as far as that can be done, unless you have
+            chosen its id: then it may be somebody else's, and lasts *time_to_live* seconds if it is yours. As
+            ``async with etcd.lease(10) as lease:`` the lease is revoked when the block is left.
+        """
+        check_int("time_to_live", time_to_live, minimum=1, maximum=MAX_TIME_TO_LIVE)
+        chosen = 0 if lease_id is None else check_int64("lease_id", lease_id)
+        check_seconds("timeout", timeout)
+        check_flag("keep_alive", keep_alive)
+        return grant(self._calls, self.reactor, time_to_live, chosen, timeout, keep_alive)
+
+    def leases(self, timeout: Optional[float] = None) -> Deferred[list[int]]:
+        """
+        Asks which leases there are.
+
+        :returns: a Deferred that fires with their ids (``list`` of ``int``).
+        """
+        listed = self._call(schema.LEASE_LEASES, Empty(), timeout)
+        return listed.addCallback(lambda answer: [lease.lease_id for lease in answer.leases])
+
+    def lock(
+        self, name: bytes, timeout: Optional[float] = None, *, time_to_live: int = TIME_TO_LIVE
+    ) -> ContextDeferred[Lock]:
+        """
+        Waits for a lock: see :class:`~txetcd.Lock` for what it guarantees, and what it cannot.
+
+        :param name: the name of the lock (``bytes``).
+        :param timeout: seconds to wait for it, or ``None`` to wait as long as it takes.
+        :param time_to_live: seconds (``int``) after which the lock of an owner that has died is free.
+        :returns: a Deferred that fires with the held :class:`~txetcd.Lock`. It fails with :class:`~txetcd.Timeout`, or
+            as :meth:`Lock.acquire <txetcd.Lock.acquire>`; cancelling is told there. As
+            ``async with etcd.lock(name) as lock:`` the lock is released when the block is left.
+        """
+        return context(Lock(self, name, time_to_live).acquire(timeout), Lock.release)
+
+    # --- within
+
+    def _call(self, rpc: schema.Rpc, request: Any, timeout: Optional[float]) -> Deferred[Any]:
+        return self._calls.call(rpc, request, check_seconds("timeout", timeout))
+
+    def _written(self, outcome: Outcome, refuse: Callable[[Outcome, Optional[KeyValue]], Error]) -> Revision:
+        if outcome.succeeded:
+            return Revision(outcome.header)
+        found = outcome.responses[0]
+        current = found.kvs[0] if isinstance(found, Range) and found.kvs else None
+        raise self._calls.located(refuse(outcome, current), schema.TXN)
+
+
+def _holds(predicate: Callable[[KeyValue], bool], kv: KeyValue) -> bool:
+    answer = predicate(kv)
+    if isinstance(answer, Awaitable):
+        # which would be taken for yes
+        raise TypeError("predicate must tell at once, and not return a Deferred or a coroutine")
+    return bool(answer)
+
+
+def _default_url() -> str:
+    return check_url("$ETCD_URL", os.environ.get("ETCD_URL") or DEFAULT_URL)
+
+
+def _header_of(acknowledgement: Acknowledgement) -> Header:
+    return acknowledgement.header
+
+
+def _expectation(kv_or_key: object, old_value: Optional[bytes]) -> tuple[bytes, Comp]:
+    """The key to replace, and what must hold of it."""
+    if isinstance(kv_or_key, (KeyValue, Event)):
+        if old_value is not None:
+            raise TypeError("old_value is for a key of bytes; a KeyValue is compared by its mod_revision")
+        return kv_or_key.key, CompModified(kv_or_key.key, "==", kv_or_key.mod_revision)
+    key = check_key("kv_or_key", kv_or_key)
+    if old_value is None:
+        raise TypeError("old_value must be given with a key; pass the KeyValue to compare its mod_revision")
+    return key, CompValue(key, "==", old_value)

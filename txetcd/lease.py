@@ -1,0 +1,535 @@
+"""
+Leases: keys that disappear when their owner does.
+"""
+
+from __future__ import annotations
+
+import secrets
+from copy import copy
+from typing import Any, Optional
+
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure
+
+from ._calls import Calls
+from ._check import INT64_MAX, check_seconds
+from ._clock import monotonic
+from ._context import ContextDeferred
+from ._messages import (
+    Acknowledgement,
+    LeaseGrantRequest,
+    LeaseGrantResponse,
+    LeaseKeepAliveRequest,
+    LeaseKeepAliveResponse,
+    LeaseRevokeRequest,
+    LeaseTimeToLiveRequest,
+    LeaseTimeToLiveResponse,
+)
+from ._schema import LEASE_GRANT, LEASE_KEEP_ALIVE, LEASE_REVOKE, LEASE_TIME_TO_LIVE, Rpc
+from .errors import (
+    Closed,
+    Error,
+    Expired,
+    LeaseNotFound,
+    OutcomeUnknown,
+    Timeout,
+    TooManyRequests,
+    Unavailable,
+    refusal,
+)
+from .values import Header
+
+MAX_TIME_TO_LIVE = 9_000_000_000
+"""Seconds that a lease may last at the most (``lease.MaxLeaseTTL`` of the server)."""
+
+_RENEWALS = 3
+"""Renewals within a time to live, as Go's client has it: two may fail before the lease is in danger."""
+
+_RETRY_DELAY = 0.5
+"""Seconds before what failed is tried again (``retryConnWait`` of etcd's Go client)."""
+
+_IN_DOUBT = (Unavailable, OutcomeUnknown, Timeout, TooManyRequests, CancelledError)
+"""What a revocation fails with that is worth another one: the server has not refused it for good, for all we know."""
+
+
+class Lease:
+    """
+    A lease. Keys that are attached to it are deleted when it expires or is revoked.
+
+    It expires *time_to_live* seconds after it was granted or renewed last: :meth:`refresh` renews it once,
+    :meth:`keep_alive` renews it until it is revoked, lost, or the client is closed.
+
+    What is believed of it here goes by a clock that cannot be set, and that on Linux and Windows goes on while the
+    machine sleeps: :attr:`state` is right whenever it is asked. But Twisted's timers go by the system's clock. When
+    that is set back, the renewals come as much later, and so does :meth:`when_lost` if the lease expires by that; the
+    next call of one of the methods tells it then.
+
+    A lease that is kept alive, and expires here because it could not be renewed in time, may last longer at the server.
+    So it is revoked behind your back, and so is one that :meth:`revoke` could not end: it is asked again until the
+    server has answered, or another *time_to_live* has passed; when the client is closed, once more. Only one with an id
+    that you have chosen is not, since somebody else may have it by then.
+
+    Made by :meth:`Client.lease <txetcd.Client.lease>`.
+
+    :ivar lease_id: its id (``int``; ``etcdctl`` shows it in hexadecimal).
+    :ivar time_to_live: seconds (``int``), as granted: the server raises what is too short for it.
+    :ivar header: the :class:`~txetcd.Header` of the answer that granted it.
+    """
+
+    def __init__(
+        self, calls: Calls, clock: Any, granted: LeaseGrantResponse, sent_at: float, is_id_ours: bool = False
+    ) -> None:
+        self._calls = calls
+        self._clock = clock
+        self._seconds = monotonic(clock)
+        self._renewed_at = sent_at
+        self._term = granted.time_to_live
+        self._is_id_ours = is_id_ours
+        self._keeper: Optional[_Keeper] = None
+        self._looking: Optional[_Deadline] = None
+        self._losers: list[Deferred[None]] = []
+        self._end: Optional[Expired] = None
+        self._is_left = False
+        self._is_taken_back = False
+        self.lease_id = granted.lease_id
+        self.time_to_live = granted.time_to_live
+        self.header = granted.header
+
+    @property
+    def deadline(self) -> float:
+        """
+        When the lease expires at the earliest (``float``, seconds): counted from when the renewal that was answered
+        last was *sent*, so that it is never later than what the server counts. By
+        ``time.clock_gettime(time.CLOCK_BOOTTIME)`` where the system has that, else by ``time.monotonic()``; by
+        ``reactor.seconds()`` if the reactor is none of Twisted's own.
+        """
+        return self._renewed_at + self._term
+
+    @property
+    def state(self) -> str:
+        """
+        * ``"alive"``
+        * ``"suspect"``: it has not been renewed for so long that it may have expired; only for one that is kept alive
+          the next state comes of that, since otherwise nobody expects the lease to last
+        * ``"lost"``: it has expired, or was revoked
+        """
+        if self._end is not None:
+            return "lost"
+        return "alive" if self._seconds() < self.deadline else "suspect"
+
+    def remaining(self, timeout: Optional[float] = None) -> Deferred[int]:
+        """
+        Asks how long the lease has left (``LeaseTimeToLive``).
+
+        :param timeout: seconds, or ``None`` for the client's.
+        :returns: a Deferred that fires with whole seconds (``int``). It fails with :class:`~txetcd.Expired` if the
+            lease is gone, or as every call. Cancelling it ends the call.
+        """
+        return self._time_to_live(False, timeout).addCallback(lambda answer: answer.time_to_live)
+
+    def keys(self, timeout: Optional[float] = None) -> Deferred[list[bytes]]:
+        """
+        Asks which keys are attached to the lease (``LeaseTimeToLive``).
+
+        :param timeout: seconds, or ``None`` for the client's.
+        :returns: a Deferred that fires with the keys (``list`` of ``bytes``). It fails with :class:`~txetcd.Expired`
+            if the lease is gone, or as every call. Cancelling it ends the call.
+        """
+        return self._time_to_live(True, timeout).addCallback(lambda answer: answer.keys)
+
+    def refresh(self, timeout: Optional[float] = None) -> Deferred[Header]:
+        """
+        Renews the lease once (``LeaseKeepAlive``).
+
+        :param timeout: seconds, or ``None`` for the client's.
+        :returns: a Deferred that fires with a :class:`~txetcd.Header`. It fails with :class:`~txetcd.Expired` if the
+            lease is gone (the server says so by leaving the time to live out), or as every call. Cancelling it ends
+            the call; the lease may have been renewed.
+        """
+        if self._is_gone():
+            return fail(self._expired(LEASE_KEEP_ALIVE))
+        sent_at = self._seconds()
+        check_seconds("timeout", timeout)
+        renewed = self._calls.call(LEASE_KEEP_ALIVE, LeaseKeepAliveRequest(self.lease_id), timeout)
+        return renewed.addCallback(self._renewed, sent_at)
+
+    def revoke(self, timeout: Optional[float] = None) -> Deferred[Header]:
+        """
+        Ends the lease (``LeaseRevoke``): the keys that are attached to it are deleted. It is not renewed any more,
+        whatever comes of this.
+
+        :param timeout: seconds, or ``None`` for the client's.
+        :returns: a Deferred that fires with a :class:`~txetcd.Header`. It fails with :class:`~txetcd.Expired` if the
+            lease is gone already, or as every call. Unless the server has refused it, it is tried again behind your
+            back then; a lease with an id that you have chosen ends by itself. Cancelling it ends the call, and is
+            followed by the same.
+        """
+        if self._is_gone() and not self._is_left:
+            return fail(self._expired(LEASE_REVOKE))
+        check_seconds("timeout", timeout)
+        self.let_go()
+        revoked = self._calls.finish(LEASE_REVOKE, LeaseRevokeRequest(self.lease_id), timeout)
+        return revoked.addCallbacks(self._revoked, self._not_revoked)
+
+    def keep_alive(self) -> None:
+        """
+        Renews the lease three times in each *time_to_live* from now on, until it is lost (:meth:`when_lost`),
+        revoked, let go (:meth:`let_go`), or the client is closed. A renewal that fails is tried again until the
+        lease may have expired. Does nothing if it is renewed already. A lease that may have expired by now is lost at
+        once, and so is any of a client that is closed, because that renews nothing.
+
+        :raises Expired: if the lease is lost already.
+        """
+        if self._is_gone():
+            raise self._expired(LEASE_KEEP_ALIVE)
+        if self._calls.is_closed:
+            self._leave()
+        elif self._keeper is None:
+            self._keeper = _Keeper(self, self._clock)
+            self._look()
+            self._keeper.start()
+
+    def let_go(self) -> None:
+        """
+        Renews the lease no longer: it lasts until it expires.
+        """
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.stop()
+            self._look()
+
+    def when_lost(self) -> Deferred[None]:
+        """
+        Waits until the lease is gone, or may be: the server has said so, its time ran out by the local clock, it was
+        revoked here, or the client is closed. It may be told late: when the process was stopped, the machine was
+        asleep, or the system's clock was set back. Ask :attr:`state` where that matters.
+
+        :returns: a Deferred that fires with ``None``. Cancelling it ends the waiting, not the lease.
+        """
+        if self._is_gone() or self.state == "suspect" or self._calls.is_closed:
+            return succeed(None)
+        waiting: Deferred[None] = Deferred(self._forget_loser)
+        self._losers.append(waiting)
+        self._look()
+        return waiting
+
+    def __repr__(self) -> str:
+        return f"<Lease {self.lease_id:x} {self.state} time_to_live={self.time_to_live}>"
+
+    def _is_gone(self) -> bool:
+        """Whether it is lost. Who asks this notices a loss for which the timers are late."""
+        if self._keeper is not None and self.state == "suspect":
+            self._expire()
+        return self._end is not None
+
+    @property
+    def _left(self) -> float:
+        """Seconds until its time is over by the local clock."""
+        return self.deadline - self._seconds()
+
+    def _look(self) -> None:
+        """Has it told when its time is over, or the client is closed, as long as that matters to anybody."""
+        is_wanted = self._end is None and (self._keeper is not None or self._losers)
+        if is_wanted and self._looking is None:
+            self._looking = _Deadline(self, self._calls, self._clock)
+            self._looking.start()
+        elif self._looking is not None and not is_wanted:
+            looking, self._looking = self._looking, None
+            looking.stop()
+
+    def _run_out(self) -> None:
+        """Its time is over by the local clock. One that is not kept alive may be refreshed all the same."""
+        if self._keeper is None:
+            self._tell_losers()
+        else:
+            self._expire()
+
+    def _client_closed(self) -> None:
+        if self._keeper is None:
+            self._tell_losers()
+        else:
+            self._leave()
+
+    def _expire(self) -> None:
+        """It could not be kept alive. Nobody here believes in it any more, so nobody need wait for its end."""
+        self._take_back()
+        self._lose("expired: it could not be renewed in time")
+
+    def _leave(self) -> None:
+        """Keeps it alive no longer, because the client is closed. The server has it still, so it can be revoked."""
+        self._is_left = True
+        self._lose("is not renewed any more: the client was closed")
+
+    def _lose(self, reason: str, rpc: Rpc = LEASE_KEEP_ALIVE) -> Expired:
+        """
+        Notes that the lease is gone, as was learned from a call of *rpc*.
+
+        :returns: the error that says so.
+        """
+        if self._end is None:
+            self._end = Expired(None, f"lease {self.lease_id:x} {reason}")
+            self.let_go()
+            self._tell_losers()
+        return self._expired(rpc)
+
+    def _tell_losers(self) -> None:
+        # one at a time: whoever is told may cancel the others
+        while self._losers:
+            self._losers.pop(0).callback(None)
+        self._look()
+
+    def _forget_loser(self, waiting: Deferred[None]) -> None:
+        self._losers.remove(waiting)
+        self._look()
+
+    def _take_back(self) -> None:
+        """Revokes it behind everybody's back, if nobody else can have its id by then."""
+        if self._is_id_ours and not self._is_taken_back:
+            self._is_taken_back = True
+            taking_back = _TakingBack(self._calls, self._clock, self.lease_id, self.time_to_live)
+            taking_back.start().addCallback(self._taken_back)
+
+    def _taken_back(self, is_gone: bool) -> None:
+        self._is_taken_back = False
+        if is_gone:
+            self._lose("was revoked", LEASE_REVOKE)
+
+    def _expired(self, rpc: Rpc) -> Expired:
+        """A copy, because an exception keeps the traceback of where it was raised."""
+        assert self._end is not None
+        return self._calls.located(copy(self._end), rpc)
+
+    def _time_to_live(self, keys: bool, timeout: Optional[float]) -> Deferred[Any]:
+        if self._is_gone():
+            return fail(self._expired(LEASE_TIME_TO_LIVE))
+        check_seconds("timeout", timeout)
+        asked = self._calls.call(LEASE_TIME_TO_LIVE, LeaseTimeToLiveRequest(self.lease_id, keys), timeout)
+        return asked.addCallback(self._told)
+
+    def _told(self, answer: LeaseTimeToLiveResponse) -> LeaseTimeToLiveResponse:
+        # -1 for a lease that the server does not know; one on the verge has 0 left, but is still there
+        if answer.time_to_live < 0:
+            raise self._lose("is not known to the server", LEASE_TIME_TO_LIVE)
+        return answer
+
+    def _renewed(self, answer: LeaseKeepAliveResponse, sent_at: float) -> Header:
+        if answer.time_to_live <= 0:
+            raise self._lose("is not known to the server")
+        if self._end is not None:
+            # too late: whoever was told that the lease is lost has acted on it
+            raise self._expired(LEASE_KEEP_ALIVE)
+        if sent_at >= self._renewed_at:
+            self._renewed_at = sent_at
+            # less than was granted, if the id was granted anew meanwhile
+            self._term = min(self.time_to_live, answer.time_to_live)
+            if self._looking is not None:
+                self._looking.wait()
+        return answer.header
+
+    def _revoked(self, answer: Acknowledgement) -> Header:
+        self._lose("was revoked", LEASE_REVOKE)
+        return answer.header
+
+    def _not_revoked(self, failure: Failure) -> Failure:
+        if failure.check(LeaseNotFound):
+            self._lose("is not known to the server", LEASE_REVOKE)
+        elif failure.check(*_IN_DOUBT):
+            self._take_back()
+        return failure
+
+
+class _Deadline:
+    """
+    Tells a lease that its time is over, or that the client is closed.
+    """
+
+    def __init__(self, lease: Lease, calls: Calls, clock: Any) -> None:
+        self._lease = lease
+        self._calls = calls
+        self._clock = clock
+        self._timer: Optional[IDelayedCall] = None
+
+    def start(self) -> None:
+        """Looks from now on."""
+        self._forget_close = self._calls.at_close(self._lease._client_closed)
+        self.wait()
+
+    def stop(self) -> None:
+        """Looks no longer."""
+        self._forget_close()
+        self._stop_timer()
+
+    def wait(self) -> None:
+        """Waits for the end as it is known now."""
+        self._stop_timer()
+        self._timer = self._clock.callLater(max(self._lease._left, 0), self._look)
+
+    def _look(self) -> None:
+        if self._lease._left > 0:
+            # the system's clock, by which the timers go, was set forward
+            self.wait()
+        else:
+            self._lease._run_out()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+
+class _Keeper:
+    """
+    Renews a lease, until it is stopped.
+    """
+
+    def __init__(self, lease: Lease, clock: Any) -> None:
+        self._lease = lease
+        self._clock = clock
+        self._renewing: Deferred[Any] = succeed(None)
+        self._timer: Optional[IDelayedCall] = None
+        self._is_stopped = False
+
+    def start(self) -> None:
+        """Renews from now on."""
+        self._renew()
+
+    def stop(self) -> None:
+        """Renews no longer."""
+        self._is_stopped = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._renewing.cancel()
+
+    @property
+    def _interval(self) -> float:
+        return self._lease._term / _RENEWALS
+
+    def _renew(self) -> None:
+        # nothing is sent if the timers are so late that the lease is lost; and an answer that comes after the next
+        # attempt, or after the end, does not matter
+        self._renewing = self._lease.refresh(min(self._interval, max(self._lease._left, _RETRY_DELAY)))
+        self._renewing.addCallbacks(lambda _: self._later(self._interval), lambda _: self._later(_RETRY_DELAY))
+
+    def _later(self, delay: float) -> None:
+        if not self._is_stopped:
+            self._timer = self._clock.callLater(delay, self._renew)
+
+
+class _TakingBack:
+    """
+    Revokes a lease that nobody here wants or believes in any more: as well as that can be done, and behind everybody's
+    back. It is tried again until the server has answered, or some seconds have passed; when the client is closed, once
+    more.
+    """
+
+    def __init__(self, calls: Calls, clock: Any, lease_id: int, seconds: float) -> None:
+        self._calls = calls
+        self._clock = clock
+        self._seconds = monotonic(clock)
+        self._deadline = self._seconds() + seconds
+        self._request = LeaseRevokeRequest(lease_id)
+        self._timer: Optional[IDelayedCall] = None
+        self._ended: Deferred[bool] = Deferred()
+
+    def start(self) -> Deferred[bool]:
+        """
+        Revokes it from now on.
+
+        :returns: a Deferred that fires at the end, with whether the server said that the lease is gone. It does not
+            fail.
+        """
+        self._forget_close = self._calls.at_close(self._client_closed)
+        self._revoke()
+        return self._ended
+
+    def _revoke(self) -> None:
+        self._timer = None
+        self._calls.finish(LEASE_REVOKE, self._request).addCallbacks(lambda _: self._end(True), self._not_revoked)
+
+    def _not_revoked(self, failure: Failure) -> None:
+        is_late = self._calls.is_closed or self._seconds() >= self._deadline
+        if is_late or not failure.check(*_IN_DOUBT):
+            self._end(bool(failure.check(LeaseNotFound)))
+        else:
+            self._timer = self._clock.callLater(_RETRY_DELAY, self._revoke)
+
+    def _end(self, is_gone: bool) -> None:
+        self._forget_close()
+        self._ended.callback(is_gone)
+
+    def _client_closed(self) -> None:
+        if self._timer is not None:
+            # once more, for which the client waits a little
+            self._timer.cancel()
+            self._revoke()
+
+
+# --- granting one
+
+
+def new_lease_id() -> int:
+    """An id that nobody else has, as far as that can be: any positive number of 63 bits, like those of the server."""
+    return 1 + secrets.randbelow(INT64_MAX)
+
+
+def grant(
+    calls: Calls, clock: Any, time_to_live: int, lease_id: int, timeout: Optional[float], keep_alive: bool
+) -> ContextDeferred[Lease]:
+    """
+    Grants a lease: see :meth:`Client.lease <txetcd.Client.lease>`.
+
+    :param lease_id: its id; 0 for one that is chosen here, and not by the server: so a lease that was granted, perhaps,
+        without an answer can be revoked.
+    """
+    request = LeaseGrantRequest(time_to_live, lease_id or new_lease_id())
+    return _Granting(calls, clock, request, not lease_id, keep_alive).ask(timeout)
+
+
+class _Granting:
+    """
+    A lease that is being granted. The answer is waited for even if nobody wants it any more: who else would revoke it?
+    """
+
+    def __init__(
+        self, calls: Calls, clock: Any, request: LeaseGrantRequest, is_id_ours: bool, keep_alive: bool
+    ) -> None:
+        self._calls = calls
+        self._clock = clock
+        self._request = request
+        self._is_id_ours = is_id_ours
+        self._keep_alive = keep_alive
+        self._sent_at = monotonic(clock)()
+        self._result = ContextDeferred[Lease](lambda result: result.errback(CancelledError()), Lease.revoke)
+
+    def ask(self, timeout: Optional[float]) -> ContextDeferred[Lease]:
+        """Asks for it."""
+        # to be finished, because nobody would know of a lease that was granted all the same; but not begun by a client
+        # that is closed
+        ask = self._calls.call if self._calls.is_closed else self._calls.finish
+        ask(LEASE_GRANT, self._request, timeout).addCallbacks(self._granted, self._not_granted)
+        return self._result
+
+    def _granted(self, answer: LeaseGrantResponse) -> None:
+        if answer.error:
+            self._fail(self._calls.located(refusal(None, answer.error), LEASE_GRANT))
+        elif self._result.called or self._calls.is_closed:
+            # an id that the user has chosen may be granted anew as soon as this is done: so it is not asked twice
+            self._take_back(answer.lease_id, answer.time_to_live if self._is_id_ours else 0)
+            self._fail(self._calls.located(Closed(), LEASE_GRANT))
+        else:
+            lease = Lease(self._calls, self._clock, answer, self._sent_at, self._is_id_ours)
+            if self._keep_alive:
+                lease.keep_alive()
+            self._result.callback(lease)
+
+    def _not_granted(self, failure: Failure) -> None:
+        if self._is_id_ours and isinstance(failure.value, Error) and failure.value.maybe_applied:
+            self._take_back(self._request.lease_id, self._request.time_to_live)
+        self._fail(failure)
+
+    def _take_back(self, lease_id: int, seconds: float) -> None:
+        _TakingBack(self._calls, self._clock, lease_id, seconds).start()
+
+    def _fail(self, reason: Any) -> None:
+        if not self._result.called:
+            self._result.errback(reason)

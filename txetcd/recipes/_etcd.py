@@ -1,0 +1,45 @@
+"""
+What the recipes need of a client.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional, Protocol, Union
+
+from twisted.internet.defer import Deferred
+
+from ..keyset import KeySet
+from ..lease import Lease
+from ..ops import Transaction
+from ..values import Outcome, Range
+from ..watch import Watch
+
+
+class Etcd(Protocol):
+    """
+    The verbs of :class:`txetcd.Client` that recipes are made of.
+
+    :ivar reactor: the reactor.
+    """
+
+    reactor: Any
+
+    def get(
+        self,
+        key: Union[bytes, KeySet],
+        *,
+        limit: Optional[int] = None,
+        max_create_revision: Optional[int] = None,
+        sort_order: Optional[str] = None,
+        sort_target: Optional[str] = None,
+    ) -> Deferred[Range]:
+        """See :meth:`Client.get <txetcd.Client.get>`."""
+
+    def transact(self, txn: Transaction) -> Deferred[Outcome]:
+        """See :meth:`Client.transact <txetcd.Client.transact>`."""
+
+    def lease(self, time_to_live: int, *, keep_alive: bool) -> Deferred[Lease]:
+        """See :meth:`Client.lease <txetcd.Client.lease>`."""
+
+    def watcher(self, keys: Union[bytes, KeySet], *, start_revision: Optional[int]) -> Watch:
+        """See :meth:`Client.watcher <txetcd.Client.watcher>`."""

@@ -1,0 +1,44 @@
+"""
+Real etcd servers for your own tests: one (:class:`EtcdProcess`) or a cluster (:class:`EtcdCluster`).
+
+With trial, a server for each test::
+
+    class TestMine(TestCase):
+        async def setUp(self):
+            self.etcd = EtcdProcess(reactor)
+            self.addCleanup(self.etcd.stop)
+            await self.etcd.start()
+
+or one for all of them, which nobody has to stop, and keys of its own for every test with :func:`namespace`::
+
+    etcd = EtcdProcess(reactor)
+
+    class TestMine(TestCase):
+        async def setUp(self):
+            self.prefix = namespace(self)
+            if not etcd.is_running:
+                await etcd.start()
+
+With pytest, use pytest-twisted, which runs the reactor that these classes need. A server for each test, or for all::
+
+    @pytest_twisted.async_yield_fixture
+    async def etcd():
+        async with EtcdProcess(reactor) as etcd:
+            yield etcd
+
+    @pytest.fixture(scope="session")
+    def shared_etcd():
+        yield pytest_twisted.blockon(EtcdProcess(reactor).start())
+
+and mark each test that is a coroutine with ``@pytest_twisted.ensureDeferred``. A suite that has test cases of trial as
+well is run with trial, or those without that plugin (``pytest -p no:twisted``).
+
+POSIX only: the servers are controlled with signals.
+"""
+
+from ._binary import EtcdFailed, EtcdNotFound, find_etcd
+from ._cluster import EtcdCluster
+from ._identity import namespace
+from ._process import EtcdProcess
+
+__all__ = ["EtcdCluster", "EtcdFailed", "EtcdNotFound", "EtcdProcess", "find_etcd", "namespace"]

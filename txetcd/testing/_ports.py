@@ -1,0 +1,73 @@
+"""
+The ports of the loopback interface: which are free, and which are taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from ._binary import EtcdFailed
+from ._identity import HOST
+
+T = TypeVar("T")
+
+MAX_PORT = 65535
+
+ATTEMPTS = 5
+"""How often the race for a port may be lost in a row; more than once is no accident."""
+
+
+class PortLost(EtcdFailed):
+    """Another program has the port: with other ports it may work."""
+
+
+def free_ports(count: int) -> list[int]:
+    """*count* different ports that were free a moment ago."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind((HOST, 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def check_free(port: int, count: int = 1) -> None:
+    """
+    Nothing, if *count* ports from *port* on are free now. etcd would say otherwise too, but not in a line.
+
+    :raises PortLost: names the first one that is not.
+    """
+    for one in range(port, port + count):
+        with socket.socket() as probe:
+            # As etcd does: connections of the past do not matter, only somebody who listens.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, one))
+            except OSError as error:
+                raise PortLost(f"port {one} cannot be had: {error.strerror}") from error
+
+
+def is_accepting(port: int) -> bool:
+    """
+    Whether somebody listens on *port*. On the loopback interface that is known at once.
+
+    Asking the reactor instead takes 0.3 s for every refusal: Twisted's ``HostnameEndpoint`` waits so long for the
+    next address, also where there is none.
+    """
+    with socket.socket() as probe:
+        probe.settimeout(0.1)
+        return probe.connect_ex((HOST, port)) == 0
+
+
+async def with_other_ports(start: Callable[[], Awaitable[T]]) -> T:
+    """
+    What *start* returns, which is run again, with other ports, when it has lost the race for one.
+
+    :raises PortLost: if it loses too often.
+    """
+    for _ in range(ATTEMPTS - 1):
+        with contextlib.suppress(PortLost):
+            return await start()
+    return await start()

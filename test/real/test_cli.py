@@ -24,6 +24,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from test.ports import free_port
 from test.servers import SERVERS, Server
 from txetcd import Client, KeySet
 from txetcd.cli._demo import demo
@@ -31,7 +32,6 @@ from txetcd.cli._run import SIGNALS
 from txetcd.cli._terminal import Screen
 from txetcd.cli._up import up
 from txetcd.testing import EtcdProcess
-from txetcd.testing._ports import free_ports
 
 MODULE = ("-m", "txetcd")
 
@@ -68,7 +68,7 @@ EARLY = [
 ]
 """Functions that are called before the server serves, in this order."""
 
-SECONDS = 60.0
+SECONDS = 150.0
 """How long a command may take until it is killed."""
 
 STEPS = [
@@ -192,7 +192,7 @@ def serves(url: str) -> bool:
 
 class _Tests(TestCase):
     server: ClassVar[Server]
-    timeout = 120
+    timeout = 900
 
     def setUp(self) -> None:
         self.temporary = os.path.abspath(self.mktemp())
@@ -301,14 +301,6 @@ class _DemoTests(_Tests):
         self.assertEqual((ended.status, ended.errors), (130, ""))
         self.assert_gone(ended.out, count=0)
 
-    async def test_interrupted_early(self) -> None:
-        """Ctrl-C before the server serves, in whichever moment: not a word, and nothing is left."""
-        for command, module, name in [(command, *place) for command in ("demo", "up") for place in EARLY]:
-            program = ("-c", INTERRUPTED_AT.format(module=module, name=name))
-            ended = await self.command(command, interpreter=program)
-            self.assertEqual((ended.status, ended.errors), (130, ""), (command, name))
-            self.assert_gone(ended.out, count=0)
-
     async def test_server_goes_away(self) -> None:
         for ended in await together(
             Deferred.fromCoroutine(self.without_server_from(text))
@@ -350,20 +342,13 @@ class _UpTests(_Tests):
 
     async def test_cluster(self) -> None:
         """Three members, whose ports follow each other."""
-        port = self.free_port(3)
+        port = free_port(3)
         last = f"http://127.0.0.1:{port + 2}\n"
         ended = await self.command("up", "--nodes=3", f"--port={port}", on_line=at(last, send(signal.SIGINT)))
         self.assertEqual((ended.status, ended.errors), (0, ""))
         self.assertEqual(urls(ended.out), [f"http://127.0.0.1:{port + number}" for number in range(3)])
         self.assertIn(f"export ETCD_URL=http://127.0.0.1:{port}\n", ended.out)
         self.assert_gone(ended.out, count=3)
-
-    def free_port(self, count: int) -> int:
-        """The first of *count* free ports in a row."""
-        while True:
-            port = free_ports(1)[0]
-            if not any(serves(f"http://127.0.0.1:{port + number}") for number in range(count)):
-                return port
 
     async def test_port_taken(self) -> None:
         with closing(socket.socket()) as occupant:
@@ -378,7 +363,7 @@ class _UpTests(_Tests):
         self.patch(os, "environ", {**os.environ, "ETCD": self.server.path})
         self.patch(tempfile, "tempdir", self.temporary)
         out = io.StringIO()
-        running = Deferred.fromCoroutine(up(reactor, 1, self.free_port(1), Screen(out)))
+        running = Deferred.fromCoroutine(up(reactor, 1, free_port(), Screen(out)))
         while "export" not in out.getvalue():
             await deferLater(reactor, 0.05)
         running.cancel()
@@ -396,6 +381,24 @@ class _HangTests(_Tests):
         ended = await self.command("demo", "--url", etcd.url, on_line=at("gets it", lambda _: etcd.pause()))
         self.assert_failed(ended)
         self.assertLess(reactor.seconds() - before, 30)  # type: ignore[attr-defined]
+
+
+class _EarlyTests(_Tests):
+    """Ctrl-C before the server serves, of whatever version it is, in whichever moment."""
+
+    async def interrupted(self, *arguments: str) -> None:
+        """Not a word, and nothing is left."""
+        for module, name in EARLY:
+            program = ("-c", INTERRUPTED_AT.format(module=module, name=name))
+            ended = await self.command(*arguments, interpreter=program)
+            self.assertEqual((ended.status, ended.errors), (130, ""), name)
+            self.assert_gone(ended.out, count=0)
+
+    async def test_demo(self) -> None:
+        await self.interrupted("demo")
+
+    async def test_up(self) -> None:
+        await self.interrupted("up")
 
 
 class NoServerTests(_Tests):
@@ -426,7 +429,7 @@ class NoServerTests(_Tests):
             self.assert_gone(ended.out, count=0)
 
     async def test_unreachable(self) -> None:
-        url = f"http://127.0.0.1:{free_ports(1)[0]}"
+        url = f"http://127.0.0.1:{free_port()}"
         ended = await self.command("demo", "--url", url)
         self.assert_failed(ended)
         self.assertIn(url, ended.errors)
@@ -445,7 +448,7 @@ class NoServerTests(_Tests):
 
 
 for _server in SERVERS:
-    for _tests in (_DemoTests, _UpTests) if _server is not SERVERS[-1] else (_DemoTests, _UpTests, _HangTests):
+    for _tests in (_DemoTests, _UpTests, *((_EarlyTests, _HangTests) if _server is SERVERS[-1] else ())):
         _name = f"{_tests.__name__[1:]}_{_server.label.replace('.', '_')}"
         globals()[_name] = type(_name, (_tests,), {"server": _server, "__module__": __name__})
-del _Tests, _DemoTests, _UpTests, _HangTests, _tests
+del _Tests, _DemoTests, _UpTests, _EarlyTests, _HangTests, _tests

@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, Optional
 
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutputAndValue
 
 from test.real.base import RealCase, on_every_server
@@ -167,13 +169,13 @@ class Snippets(RealCase):
         self.addCleanup(self.etcd.delete, KeySet(b"mykey", prefix=True))
         await self.etcd.delete(KeySet(b"mykey", prefix=True))
 
-    async def run_program(self: Any, text: str, meanwhile: Optional[Callable[[], Any]] = None) -> str:
+    async def run_program(self: Any, text: str, meanwhile: Optional[Callable[[Deferred[Any]], Any]] = None) -> str:
         # unbuffered, because txaio's logging puts itself before stdout, and a program that uses treq ends without
         # having that flushed
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         running = getProcessOutputAndValue(sys.executable, ["-c", text], environment)
         if meanwhile is not None:
-            await meanwhile()
+            await meanwhile(running)
         output, errors, status = await running
         self.assertEqual((status, "Traceback" in errors.decode()), (0, False), errors.decode())
         # txaio's logging puts a time before everything that is printed
@@ -229,11 +231,11 @@ class Snippets(RealCase):
     async def test_watching(self: Any) -> None:
         watching = program(self.url, WATCHING).replace("sleep(60)", "sleep(3)")
 
-        async def change() -> None:
-            # written until the watch, which says nothing of its start, must have begun
-            for number in range(10):
-                await self.etcd.set(b"mykey", b"%d" % number)
-                await self.etcd.wait_for(b"mykey/never", timeout=0.3).addErrback(lambda _: None)
+        async def change(running: Deferred[Any]) -> None:
+            # until the end, because the watch says nothing of its start
+            while not running.called:
+                await self.etcd.set(b"mykey", b"red")
+                await deferLater(self.reactor, 0.1)
 
         printed = await self.run_program(watching, change)
         self.assertIn("watching ..\n", printed)

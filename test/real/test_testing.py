@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import stat
@@ -19,11 +18,12 @@ from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
+from test.ports import free_port
 from test.servers import SERVERS, Server
 from txetcd import Client
 from txetcd.errors import Error
 from txetcd.testing import EtcdCluster, EtcdFailed, EtcdProcess, _cluster, _process
-from txetcd.testing._ports import ATTEMPTS, check_free, free_ports
+from txetcd.testing._ports import ATTEMPTS, free_ports
 from txetcd.values import Header
 
 # Starts a server, says which process it is, and leaves without stopping it.
@@ -483,16 +483,9 @@ class _ClusterTests(_Tests):
             await cluster.stop()
         await self.assert_nothing_left()
 
-    def free_port(self, count: int) -> int:
-        """The first of *count* free ports in a row."""
-        while True:
-            with contextlib.suppress(EtcdFailed):
-                check_free(port := free_ports(1)[0], count)
-                return port
-
     async def test_client_port(self) -> None:
         """The ports for clients can be chosen, and are the same at every start; if one is taken, nothing is started."""
-        port = self.free_port(2)
+        port = free_port(2)
         cluster = EtcdCluster(reactor, 2, binary=self.server.path, client_port=port)
         self.addCleanup(cluster.stop)
         for _ in range(2):

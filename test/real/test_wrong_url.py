@@ -6,10 +6,10 @@ look at, and a write that was certainly not carried out is not said to be perhap
 from __future__ import annotations
 
 import os
-import socket
 from typing import Any, Optional
 
 from test.certificates import make_certificate
+from test.ports import free_port
 from test.real.base import QUICK, RealCase, on_every_server
 from txetcd import Client, Error, KeySet, OutcomeUnknown, Unavailable
 from txetcd import _messages as messages
@@ -87,7 +87,8 @@ class _Tls(_WrongUrl):
 
     async def start(self: Any) -> None:
         self.certificate, key = make_certificate("localhost", self.mktemp())
-        plain, self.port = _free_ports()
+        plain = free_port(2)
+        self.port = plain + 1
         listen = f"--listen-client-urls=http://127.0.0.1:{plain},https://127.0.0.1:{self.port}"
         arguments = [*QUICK, listen, f"--cert-file={self.certificate}", f"--key-file={key}", *self.more_arguments()]
         self.process = EtcdProcess(self.reactor, binary=self.server.path, client_port=plain, arguments=arguments)
@@ -101,13 +102,6 @@ class _Tls(_WrongUrl):
         """The system trusts the server's certificate, until the end of the test."""
         self.addCleanup(_set_certificates, os.environ.get("SSL_CERT_FILE"))
         _set_certificates(self.certificate)
-
-
-def _free_ports() -> list[int]:
-    with socket.socket() as one, socket.socket() as other:
-        for free in (one, other):
-            free.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1], other.getsockname()[1]]
 
 
 def _set_certificates(path: Optional[str]) -> None:

@@ -1,0 +1,23 @@
+"""
+Ports for those tests that must know them beforehand.
+"""
+
+from __future__ import annotations
+
+import random
+
+from txetcd.testing._ports import PortLost, check_free
+
+FROM, TO = 20_000, 32_000
+"""Below those that a kernel gives to whoever asks for any: nobody gets one of these by accident."""
+
+
+def free_port(count: int = 1) -> int:
+    """The first of *count* free ports in a row."""
+    while True:
+        port = random.randrange(FROM, TO)
+        try:
+            check_free(port, count)
+        except PortLost:
+            continue
+        return port

@@ -26,7 +26,7 @@ from txetcd.testing import EtcdProcess, namespace
 
 Case = TypeVar("Case", bound=type)
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 """Seconds to wait for what must happen; nothing is measured by them, so they may be plenty."""
 
 QUICK = ("--heartbeat-interval=10", "--election-timeout=100")
@@ -63,7 +63,7 @@ class RealCase:
     """
 
     server: Server
-    timeout = 120
+    timeout = 300
 
     async def start(self) -> None:
         """More to prepare than the client."""

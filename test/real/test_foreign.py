@@ -313,7 +313,7 @@ class Peer(Protocol):
 class Faults(TestCase):
     """What is at the other end is no etcd, or is none any more."""
 
-    timeout = 60
+    timeout = 300
 
     def reactor(self) -> Any:
         """The reactor that trial runs."""

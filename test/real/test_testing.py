@@ -68,7 +68,7 @@ class _Tests(TestCase):
     """What all share: where temporary files go, and that none, no process and no delayed call remains."""
 
     server: ClassVar[Server]
-    timeout = 120
+    timeout = 300
 
     def setUp(self) -> None:
         self.temporary = os.path.abspath(self.mktemp())

@@ -111,11 +111,16 @@ def run(names: list[str], directory: str = "_trial_temp") -> Tally:
     return tally
 
 
-def run_server(label: str, path: str, names: list[str]) -> tuple[Counts, bool]:
+def run_server(label: str, path: str, names: list[str], is_newest: bool) -> tuple[Counts, bool]:
     """The tests against one server, in a process of its own: how they ended, and whether that is a success."""
+    from test.servers import ELSEWHERE
+
+    environment = {**os.environ, ELSEWHERE: "0" if is_newest else "1"}
     measured = ["-m", "coverage", "run", "--parallel-mode"] if "coverage" in sys.modules else []
     command = [sys.executable, *measured, "-m", "test.run", "--server", path, *names]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    child = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
     assert child.stdout is not None
     line = ""
     for line in child.stdout:
@@ -127,13 +132,17 @@ def run_server(label: str, path: str, names: list[str]) -> tuple[Counts, bool]:
 
 def run_servers(names: list[str], jobs: int) -> tuple[Counts, list[str]]:
     """The tests against all servers: how they ended, and complaints."""
-    from test.servers import SERVERS
+    from test.servers import NEWEST, SERVERS
 
     total, found = Counts(), []
     with ThreadPoolExecutor(jobs) as pool:
-        runs = [pool.submit(run_server, server.label, server.path, names) for server in SERVERS]
-        for server, run in zip(SERVERS, runs):
-            counts, is_success = run.result()
+        # the newest first, for which there are the most
+        runs = {
+            server.label: pool.submit(run_server, server.label, server.path, names, server is NEWEST)
+            for server in reversed(SERVERS)
+        }
+        for server in SERVERS:
+            counts, is_success = runs[server.label].result()
             total += counts
             if not is_success:
                 found.append(f"the tests against etcd {server.label} failed: {counts}")

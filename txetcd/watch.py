@@ -18,11 +18,11 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ._calls import Calls
+from ._backoff import in_seconds
+from ._calls import Calls, CallStream
 from ._check import check_choice, check_flag, check_optional_int, encoding_advice, is_series, what_came
 from ._messages import WatchCreateRequest, WatchResponse
 from ._schema import ENUMS, WATCH
-from ._transport import Stream
 from .errors import Closed, Compacted, Error, Timeout, Unavailable, WatchCanceled, refusal
 from .keyset import KeySet
 from .values import Event
@@ -132,7 +132,7 @@ class _Part:
 
     def __init__(self, watch: Watch, keys: KeySet) -> None:
         self._watch = watch
-        self._stream: Optional[Stream] = None
+        self._stream: Optional[CallStream] = None
         self._deadline: Optional[IDelayedCall] = None
         self._arrived: Optional[int] = None
         self._waiting: deque[int] = deque()
@@ -226,7 +226,11 @@ class _Part:
             self._deadline.cancel()
 
     def _not_started(self, timeout: float) -> None:
-        self._watch._fail(Timeout(f"the watch of {self.keys!r} was not set up within {timeout:g} seconds"))
+        error = Timeout(f"the watch of {self.keys!r} was not set up within {in_seconds(timeout)}")
+        if self._stream is not None:
+            error.call, error.endpoint = WATCH.name, self._stream.url or None
+            self._stream.blame()
+        self._watch._fail(error)
 
     def _dropped(self) -> None:
         if self._stream is not None:
@@ -445,7 +449,8 @@ class Watch:
         if isinstance(error, Closed):
             self._drop()
         else:
-            self._end(self._calls.located(error, WATCH))
+            # of a stream that has ended it is known where that was; it is not asked first any more
+            self._end(error if error.endpoint else self._calls.located(error, WATCH))
 
     # --- within
 

@@ -15,7 +15,7 @@ from txetcd import _schema as schema
 from txetcd._backoff import Backoff
 from txetcd._calls import DEFAULT_TIMEOUT, Calls
 from txetcd._credentials import authenticator, check_credentials
-from txetcd._messages import AuthenticateRequest, AuthenticateResponse, WatchCreateRequest
+from txetcd._messages import AuthenticateRequest, AuthenticateResponse, WatchCreateRequest, WatchResponse
 from txetcd._tokens import Tokens
 from txetcd.errors import (
     AuthFailed,
@@ -32,6 +32,7 @@ from txetcd.errors import (
 from txetcd.keyset import KeySet
 from txetcd.ops import OpGet, OpSet
 from txetcd.values import Header
+from txetcd.watch import Watch, WatchOptions
 
 A, B = "http://a", "http://b"
 GET, PUT = OpGet(b"key"), OpSet(b"key", b"value")
@@ -335,6 +336,61 @@ class StreamTests(TokensCase):
         stream.abort()
         self.successResultOf(stream.ended)
         self.assertTrue(fake.is_aborted)
+
+    def test_watch_is_refused(self) -> None:
+        """
+        In the stream, because of its token, whatever the server calls it: another one is fetched, and it is watched
+        again; once.
+        """
+        for text in (
+            "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token",
+            "rpc error: code = PermissionDenied desc = etcdserver: permission denied",
+        ):
+            self.use(A)
+            self.known()
+            watch = Watch(self.calls, self.clock, (KeySet(b"key"),), WatchOptions(), 10.0)
+            started = watch.when_started()
+            refused = WatchResponse(created=True, canceled=True, cancel_reason=text)
+            self.transport.live[-1].say(refused)
+            self.assertEqual(self.transport.live, [])
+            self.assertEqual(self.transport.next(RANGE).request.serializable, True)
+            self.answer("first", InvalidAuthToken(16, "etcdserver: invalid auth token"))
+            self.log_in("second")
+            self.answer("second")
+            (stream,) = self.transport.live
+            self.assertEqual(stream.metadata.token, "second")
+            stream.say(WatchResponse(Header(revision=5), created=True))
+            self.assertIs(self.successResultOf(started), watch)
+            watch.stop()
+            self.assertEqual(self.transport.live, [])
+
+    def test_watch_is_not_permitted(self) -> None:
+        """Neither is a call; or it is, and yet the watch is not."""
+        refused = WatchResponse(created=True, canceled=True, cancel_reason="etcdserver: permission denied")
+        for answers in ([PermissionDenied(7, "x")], ["the answer", refused] * 5):
+            self.use(A)
+            self.known()
+            started = Watch(self.calls, self.clock, (KeySet(b"key"),), WatchOptions(), 10.0).when_started()
+            self.transport.live[-1].say(refused)
+            for answer in answers:
+                if answer is refused:
+                    self.transport.live[-1].say(answer)
+                else:
+                    self.answer("first", answer)
+            error = self.failureResultOf(started, PermissionDenied).value
+            self.assertIn("etcdserver: permission denied", str(error))
+            self.transport.asked()
+            self.assertEqual(self.transport.live, [])
+
+    def test_watch_is_stopped_meanwhile(self) -> None:
+        self.known()
+        watch = Watch(self.calls, self.clock, (KeySet(b"key"),), WatchOptions(), 10.0)
+        self.transport.live[-1].say(
+            WatchResponse(created=True, canceled=True, cancel_reason="etcdserver: invalid auth token")
+        )
+        watch.stop()
+        self.transport.asked()
+        self.assertEqual(self.transport.live, [])
 
     def test_abort_before(self) -> None:
         stream = self.watch()

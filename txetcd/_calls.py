@@ -209,6 +209,11 @@ class Calls:
         )
 
     @property
+    def has_login(self) -> bool:
+        """Whether there is a name and a password, so that another token can be fetched (``bool``)."""
+        return self._way.tokens.can_be_fetched
+
+    @property
     def in_flight(self) -> int:
         """How many calls have not been answered yet (``int``)."""
         return len(self._under_way)

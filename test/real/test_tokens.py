@@ -60,6 +60,11 @@ async def grant_and_revoke(etcd: Client) -> None:
     await lease.revoke()
 
 
+async def start_and_stop(etcd: Client) -> None:
+    async with etcd.watcher(MINE):
+        pass
+
+
 KEYS: Mapping[str, Ask] = {
     "get": lambda etcd: etcd.get(b"alice/1"),
     "set": lambda etcd: etcd.set(b"alice/1", b"x"),
@@ -71,6 +76,7 @@ KEYS: Mapping[str, Ask] = {
 
 CALLS: Mapping[str, Ask] = {
     **KEYS,
+    "watch": start_and_stop,
     "lease": grant_and_revoke,
     "members": lambda etcd: etcd.cluster.members(),
     "status": lambda etcd: etcd.status(),
@@ -303,6 +309,7 @@ class Tokens(LoadCase):
         for ask in (
             lambda: self.alice.set(b"alice/1", b"x"),
             lambda: self.alice.get(MINE),
+            lambda: start_and_stop(self.alice),
             lambda: self.root.cluster.members(),
             lambda: self.root.cluster.leader(),
             lambda: self.root.maintenance.snapshot(path),

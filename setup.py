@@ -35,14 +35,14 @@ setup(
     zip_safe=False,
     # The lower bounds are what `tox -e py3-oldest` runs with.
     install_requires=[
-        "twisted>=22.10",
+        "twisted[tls]>=22.10",
         "treq>=22.2",
         "txaio>=21.2.1",
         "attrs>=22.2",
     ],
     extras_require={
         "server": SERVER,
-        "test": [*SERVER, "hypothesis", "coverage"],
+        "test": [*SERVER, "hypothesis", "coverage", "prometheus_client"],
     },
     entry_points={"console_scripts": ["txetcd = txetcd.cli:main"]},
     keywords=["etcd", "twisted", "asynchronous", "distributed", "lock", "election", "configuration"],

@@ -20,9 +20,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from txetcd import Client
+from txetcd._attempts import Identity, Way
+from txetcd._backoff import never
 from txetcd._calls import Calls
+from txetcd._endpoints import Endpoints
 from txetcd._schema import Rpc
-from txetcd._transport import CallCancelled
+from txetcd._tokens import Tokens
+from txetcd._transport import CallCancelled, Metadata
 from txetcd.errors import Closed, Error, Timeout
 
 URL = "http://etcd.example:2379"
@@ -43,7 +47,8 @@ class FakeCall:
     endpoint: str
     rpc: Rpc
     request: Any
-    timeout: Optional[float]
+    timeout: float
+    metadata: Metadata
     answer: Deferred[Any] = attrs.field(init=False)
     is_cancelled: bool = False
 
@@ -69,8 +74,11 @@ class FakeCall:
 class FakeStream:
     """A stream that says what the test makes it say."""
 
-    def __init__(self, endpoint: str, rpc: Rpc, request: Any, on_message: Callable[[Any], None]) -> None:
+    def __init__(
+        self, endpoint: str, rpc: Rpc, request: Any, on_message: Callable[[Any], None], metadata: Metadata
+    ) -> None:
         self.endpoint, self.rpc, self.request, self._on_message = endpoint, rpc, request, on_message
+        self.metadata = metadata
         self.ended: Deferred[None] = Deferred(lambda _: self.abort())
         self.is_paused = self.is_aborted = self.is_over = False
 
@@ -107,13 +115,13 @@ class FakeTransport:
         self.waiting: list[FakeCall] = []
         self.is_closed = False
 
-    def call(self, endpoint: str, rpc: Rpc, request: Any, timeout: Optional[float]) -> Deferred[Any]:
-        call = FakeCall(endpoint, rpc, request, timeout)
-        timer = None if timeout is None else self._clock.callLater(timeout, call.expire)
+    def call(self, endpoint: str, rpc: Rpc, request: Any, timeout: float, metadata: Metadata) -> Deferred[Any]:
+        call = FakeCall(endpoint, rpc, request, timeout, metadata)
+        timer = self._clock.callLater(timeout, call.expire)
 
         def answered(result: Any) -> Any:
             self.waiting.remove(call)
-            if timer is not None and timer.active():
+            if timer.active():
                 timer.cancel()
             return result
 
@@ -121,8 +129,10 @@ class FakeTransport:
         self.waiting.append(call)
         return call.answer.addBoth(answered)
 
-    def stream(self, endpoint: str, rpc: Rpc, request: Any, on_message: Callable[[Any], None]) -> FakeStream:
-        stream = FakeStream(endpoint, rpc, request, on_message)
+    def stream(
+        self, endpoint: str, rpc: Rpc, request: Any, on_message: Callable[[Any], None], metadata: Metadata
+    ) -> FakeStream:
+        stream = FakeStream(endpoint, rpc, request, on_message, metadata)
         self.streams.append(stream)
         return stream
 
@@ -156,10 +166,18 @@ class FakeTransport:
         return [stream for stream in self.streams if not stream.is_over]
 
 
-def fake_client(clock: Clock, transport: Any, timeout: Optional[float] = None) -> Client:
+def fake_way(clock: Clock, transport: Any, *urls: str, **changes: Any) -> Way:
+    """How calls get to a fake; by default everything is tried once, and nothing left to chance."""
+    endpoints = Endpoints(urls or (URL,), lambda: 0.0)
+    way = Way(clock, transport, endpoints, Identity(), Tokens(clock), never, True, lambda: 0.5)
+    return attrs.evolve(way, **changes)
+
+
+def fake_client(clock: Clock, transport: Any, timeout: Optional[float] = None, **changes: Any) -> Client:
     """A client whose calls go to a fake."""
     client = Client(clock, URL, timeout=timeout)
-    client._calls = Calls(clock, transport, URL, timeout)
+    client._way = fake_way(clock, transport, **changes)
+    client._calls = Calls(client._way, timeout)
     return client
 
 
@@ -178,7 +196,7 @@ class Case(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.transport = FakeTransport(self.clock)
-        self.calls = Calls(self.clock, self.transport, URL)
+        self.calls = Calls(fake_way(self.clock, self.transport))
 
     def tearDown(self) -> None:
         left = self.clock.getDelayedCalls()

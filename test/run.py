@@ -31,6 +31,9 @@ from twisted.trial.runner import TestLoader, TrialRunner
 #: The tests that need a real server: a module or a package.
 REAL = "test.real"
 
+#: How each line begins that says why a run is no success; they are the last ones, with nothing between them.
+COMPLAINT = "FAILED: "
+
 
 @attrs.frozen
 class Counts:
@@ -68,6 +71,13 @@ class Tally(TreeReporter):
     @property
     def failed_ids(self) -> set[str]:
         return {entry[0].id() for entry in [*self.failures, *self.errors, *self.unexpectedSuccesses]}
+
+    @property
+    def reasons(self) -> Iterator[str]:
+        """A line for each test that failed: which, and how its error begins."""
+        for test, failure in [*self.failures, *self.errors]:
+            yield f"{test.id()}: {failure.type.__name__}: {' '.join(failure.getErrorMessage().split())[:300]}"
+        yield from (f"{entry[0].id()}: passed, and is marked as todo" for entry in self.unexpectedSuccesses)
 
     @property
     def skipped_ids(self) -> set[str]:
@@ -111,32 +121,44 @@ def run(names: list[str], directory: str = "_trial_temp") -> Tally:
     return tally
 
 
-def run_server(label: str, path: str, names: list[str]) -> tuple[Counts, bool]:
-    """The tests against one server, in a process of its own: how they ended, and whether that is a success."""
+def run_server(label: str, path: str, names: list[str], is_newest: bool) -> tuple[Counts, list[str]]:
+    """The tests against one server, in a process of its own: how they ended, and its complaints."""
+    from test.servers import ELSEWHERE
+
+    environment = {**os.environ, ELSEWHERE: "0" if is_newest else "1"}
     measured = ["-m", "coverage", "run", "--parallel-mode"] if "coverage" in sys.modules else []
     command = [sys.executable, *measured, "-m", "test.run", "--server", path, *names]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    child = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
     assert child.stdout is not None
-    line = ""
+    found, line = [], ""
     for line in child.stdout:
         print(f"[{label}] {line}", end="", flush=True)
+        if line.startswith(COMPLAINT):
+            found.append(f"[{label}] {line[len(COMPLAINT):].rstrip()}")
     closing = re.fullmatch(r"(\d+) passed, (\d+) failed, (\d+) skipped\n", line)
     counts = Counts(*map(int, closing.groups())) if closing else Counts(failed=1)
-    return counts, child.wait() == 0 and closing is not None
+    if (child.wait() != 0 or closing is None) and not found:
+        found.append(f"[{label}] the tests ended early, with {child.returncode}: {line.rstrip()}")
+    return counts, found
 
 
 def run_servers(names: list[str], jobs: int) -> tuple[Counts, list[str]]:
     """The tests against all servers: how they ended, and complaints."""
-    from test.servers import SERVERS
+    from test.servers import NEWEST, SERVERS
 
     total, found = Counts(), []
     with ThreadPoolExecutor(jobs) as pool:
-        runs = [pool.submit(run_server, server.label, server.path, names) for server in SERVERS]
-        for server, run in zip(SERVERS, runs):
-            counts, is_success = run.result()
+        # the newest first, for which there are the most
+        runs = {
+            server.label: pool.submit(run_server, server.label, server.path, names, server is NEWEST)
+            for server in reversed(SERVERS)
+        }
+        for server in SERVERS:
+            counts, failures = runs[server.label].result()
             total += counts
-            if not is_success:
-                found.append(f"the tests against etcd {server.label} failed: {counts}")
+            found += failures
     return total, found
 
 
@@ -167,8 +189,9 @@ def complaints(tally: Tally, is_ci: bool) -> list[str]:
     left = stop_children()
     if left:
         found.append(f"the tests left processes running (now killed): {', '.join(left)}")
-    if not tally.wasSuccessful():
-        found.append("not all tests passed")
+    found += tally.reasons
+    if not tally.wasSuccessful() and not found:
+        found.append("trial says that not all tests passed, and not which")
     return found
 
 
@@ -203,7 +226,7 @@ def main(arguments: list[str]) -> int:
     if counts.total < options.floor:
         found.append(f"only {counts.total} tests ran, expected at least {options.floor}")
     for complaint in found:
-        print(f"FAILED: {complaint}")
+        print(f"{COMPLAINT}{complaint}")
     print(counts, flush=True)
     return 1 if found else 0
 

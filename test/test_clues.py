@@ -8,8 +8,20 @@ from typing import Optional
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txetcd._clues import WRONG_NAME, is_http, is_of_certificate, is_undecided, not_http, tls_failure
-from txetcd.errors import Error, ProtocolViolation, Unavailable
+from txetcd._clues import (
+    WRONG_NAME,
+    Certificate,
+    client_certificate,
+    distrust,
+    is_http,
+    is_of_certificate,
+    is_of_client_certificate,
+    is_undecided,
+    not_http,
+    tls_failure,
+    wrong_host,
+)
+from txetcd.errors import Error, ProtocolViolation, TLSFailed
 
 TLS = "the server speaks TLS there: use https://"
 HTTP2 = "no etcd gateway there? the server speaks HTTP/2 and nothing else, as those of gRPC do"
@@ -17,8 +29,8 @@ OTHER = "no etcd gateway there? not an answer of HTTP: "
 
 FIRST: list[tuple[bytes, type[Error], str]] = [
     # TLS: a fatal alert, of an unexpected message, and of a version that is not known
-    (b"\x15\x03\x01\x00\x02\x02\x0a", Unavailable, TLS),
-    (b"\x15\x03\x03\x00\x02\x02\x46", Unavailable, TLS),
+    (b"\x15\x03\x01\x00\x02\x02\x0a", TLSFailed, TLS),
+    (b"\x15\x03\x03\x00\x02\x02\x46", TLSFailed, TLS),
     # HTTP/2: the settings, with and without some; and the end of the connection behind them
     (b"\x00\x00\x00\x04\x00\x00\x00\x00\x00", ProtocolViolation, HTTP2),
     (b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00\x40\x00", ProtocolViolation, HTTP2),
@@ -39,8 +51,7 @@ SAID: list[tuple[str, bool, Optional[str]]] = [
     (
         "certificate verify failed",
         True,
-        "certificate verify failed: the server's certificate must be valid now, and its authority in the system's "
-        "trust store, or in $SSL_CERT_FILE",
+        "certificate verify failed: the server's certificate must be valid now, and its authority one that is trusted",
     ),
     ("tlsv13 alert certificate required", True, "client certificate"),
     ("sslv3 alert bad certificate", True, "client certificate"),
@@ -52,6 +63,7 @@ SAID: list[tuple[str, bool, Optional[str]]] = [
     ("packet length too long", False, "does not speak TLS"),
     ("record layer failure", False, "does not speak TLS"),
     ("unknown protocol", False, "does not speak TLS"),
+    ("ssl/tls alert handshake failure", False, "the server refuses this kind of TLS, or wants a client certificate ("),
     ("tlsv1 alert protocol version", False, "TLS failed (tlsv1 alert protocol version)"),
     ("no reason given", False, "TLS failed (no reason given)"),
     (WRONG_NAME, True, None),
@@ -92,3 +104,52 @@ class TlsTests(SynchronousTestCase):
             if words is not None:
                 self.assertIn(words, tls_failure(said))
                 self.assertIn(said, tls_failure(said))
+
+    def test_client_certificate(self) -> None:
+        for said, _, words in SAID:
+            self.assertIs(words == "client certificate", is_of_client_certificate(said), said)
+        said = "tlsv13 alert certificate required"
+        self.assertEqual(
+            f"the server wants a client certificate: name one with TLS(cert_file=...) ({said})",
+            client_certificate(said, None),
+        )
+        told = f"the server does not accept the client certificate in '/c.pem' ({said})"
+        self.assertEqual(told, client_certificate(said, "/c.pem"))
+
+
+CERTIFICATE = Certificate("CN=etcd", "CN=ca", "then", "now")
+OWN = "the server's certificate "
+AUTHORITYS = "the certificate of its authority 'CN=etcd' "
+UNKNOWN = OWN + "is from an authority that is not "
+AMONG = "among those that the system trusts (others can be named with TLS(ca_file=...))"
+
+DISTRUSTED: list[tuple[int, int, Optional[str], str]] = [
+    (9, 0, None, OWN + "is not valid before then: is the clock right?"),
+    (9, 2, None, AUTHORITYS + "is not valid before then: is the clock right?"),
+    (10, 0, None, OWN + "has expired: it was valid until now"),
+    (10, 1, "/ca.pem", AUTHORITYS + "has expired: it was valid until now"),
+    (26, 0, None, OWN + "is not meant for this use (extendedKeyUsage)"),
+    (18, 0, None, OWN + "is signed by nobody but itself, and it is not " + AMONG),
+    (18, 0, "/ca.pem", OWN + "is signed by nobody but itself, and it is not in '/ca.pem'"),
+    (19, 1, None, UNKNOWN + AMONG + ": 'CN=etcd'"),
+    (20, 0, "/ca.pem", UNKNOWN + "in '/ca.pem': 'CN=ca'"),
+    (2, 1, "/ca.pem", UNKNOWN + "in '/ca.pem': 'CN=ca'"),
+    (21, 0, None, UNKNOWN + AMONG + ": 'CN=ca'"),
+    (7, 0, None, OWN + "is not trusted (OpenSSL's verify error 7)"),
+    (66, 1, None, AUTHORITYS + "is not trusted (OpenSSL's verify error 66)"),
+]
+
+
+class CertificateTests(SynchronousTestCase):
+    def test_distrust(self) -> None:
+        for code, depth, ca_file, told in DISTRUSTED:
+            self.assertEqual(told, distrust(code, depth, CERTIFICATE, ca_file))
+
+    def test_wrong_host(self) -> None:
+        for names, told in (
+            (["DNS:a"], "DNS:a"),
+            (["DNS:a"] * 8, ", ".join(["DNS:a"] * 8)),
+            (["DNS:a"] * 9, ", ".join(["DNS:a"] * 8) + " and 1 more"),
+            (["DNS:a\nb\x1b"], "DNS:a\\nb\\x1b"),
+        ):
+            self.assertEqual(f"the server's certificate is not for etcd, but for {told}", wrong_host("etcd", names))

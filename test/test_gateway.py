@@ -10,12 +10,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from test.fakes import URL, Case, Network, Reactor, chunk, chunked, response
+from test.fakes import URL, Case, Network, Reactor, chunk, chunked, fake_way, response
 from txetcd import _gateway
 from txetcd import _schema as schema
 from txetcd._calls import Calls
 from txetcd._gateway import MAX_CONCURRENT, MAX_RENEWALS, MAX_REVOCATIONS, Gateway
 from txetcd._messages import Empty, LeaseKeepAliveRequest, LeaseRevokeRequest
+from txetcd._transport import Metadata
 from txetcd.errors import (
     CommonNameIgnored,
     Error,
@@ -61,7 +62,7 @@ class GatewayCase(Case):
     def use(self, gateway: Gateway) -> None:
         """Goes on with this one."""
         self.gateway = gateway
-        self.calls = Calls(self.clock, gateway, URL)
+        self.calls = Calls(fake_way(self.clock, gateway))
 
     def tearDown(self) -> None:
         closed = self.gateway.close()
@@ -126,7 +127,7 @@ class RequestTests(GatewayCase):
 
     def test_path_of_the_endpoint(self) -> None:
         """An endpoint may have a path, which comes first."""
-        answered = self.gateway.call("http://etcd.example:2379/behind/a/proxy", schema.PUT, PUT, 10.0)
+        answered = self.gateway.call("http://etcd.example:2379/behind/a/proxy", schema.PUT, PUT, 10.0, Metadata())
         wire = self.network.accept()
         self.assertEqual(wire.requests[0].path, "/behind/a/proxy/v3/kv/put")
         wire.answer(WRITTEN)
@@ -134,11 +135,44 @@ class RequestTests(GatewayCase):
 
     def test_ipv6(self) -> None:
         """An IPv6 address as host."""
-        answered = self.gateway.call("http://[::1]:2379", schema.PUT, PUT, 10.0)
+        answered = self.gateway.call("http://[::1]:2379", schema.PUT, PUT, 10.0, Metadata())
         wire = self.network.accept()
         self.assertEqual(wire.requests[0].headers["host"], "[::1]:2379")
         wire.answer(WRITTEN)
         self.successResultOf(answered)
+
+    def test_metadata(self) -> None:
+        """The server is told who asks, whether a leader is required, and for how long somebody waits."""
+        for metadata, timeout, wanted in (
+            (Metadata(), 10.0, (None, None, "10100m")),
+            (Metadata("token"), 0.25, ("token", None, "350m")),
+            (Metadata("", True), 3600.0, (None, "true", "3600100m")),
+            (Metadata(), 99_999.8, (None, None, "99999900m")),
+            (Metadata(), 100_000.0, (None, None, "100001S")),
+            (Metadata(), 1e12, (None, None, "99999999S")),
+            (Metadata("other", True), 10.0, ("other", "true", "10100m")),
+        ):
+            pending = self.gateway.call(URL, schema.PUT, PUT, timeout, metadata)
+            headers = self.network.accept().requests[-1].headers
+            found = tuple(headers.get(name) for name in ("authorization", "grpc-metadata-hasleader", "grpc-timeout"))
+            self.assertEqual(found, wanted)
+            self.cancelled(pending)
+            self.clock.advance(0)
+
+    def test_metadata_of_a_stream(self) -> None:
+        """A stream lasts as long as it likes."""
+        stream = self.gateway.stream(URL, schema.SNAPSHOT, Empty(), print, Metadata("token", True))
+        headers = self.network.accept().requests[0].headers
+        self.assertEqual((headers["authorization"], headers["grpc-metadata-hasleader"]), ("token", "true"))
+        self.assertNotIn("grpc-timeout", headers)
+        stream.abort()
+        self.clock.advance(0)
+
+    def test_many_deadlines(self) -> None:
+        """The headers that are kept for the next call do not grow without bound."""
+        for number in range(3000):
+            self.gateway._headers.of(Metadata(), number / 10)
+        self.assertLessEqual(len(self.gateway._headers._made), 1000)
 
     def test_empty_request(self) -> None:
         """A request without a field is an empty object."""
@@ -158,7 +192,7 @@ class RequestTests(GatewayCase):
 
     def test_tls(self) -> None:
         """https speaks TLS: the first bytes are a handshake, and the request is not among them."""
-        answered = self.gateway.call("https://etcd.example:2379", schema.PUT, PUT, 10.0)
+        answered = self.gateway.call("https://etcd.example:2379", schema.PUT, PUT, 10.0, Metadata())
         wire = self.network.accept()
         self.assertEqual(wire.value()[:2], b"\x16\x03")
         self.assertNotIn(b"/v3/kv/put", wire.value())
@@ -167,7 +201,7 @@ class RequestTests(GatewayCase):
 
     def test_not_over_http(self) -> None:
         """An RPC that the gateway does not serve is misuse, and leaves nothing behind."""
-        self.assertRaises(ValueError, self.gateway.call, URL, schema.RANGE_STREAM, GET, 10.0)
+        self.assertRaises(ValueError, self.gateway.call, URL, schema.RANGE_STREAM, GET, 10.0, Metadata())
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_body_producer(self) -> None:
@@ -186,10 +220,12 @@ class ConcurrencyTests(GatewayCase):
         """Renewals wait behind nothing else, nor revocations; neither opens any number of connections."""
         others = [self.put() for _ in range(2 * MAX_CONCURRENT)]
         revoking = [
-            self.gateway.call(URL, schema.LEASE_REVOKE, LeaseRevokeRequest(number), 10.0) for number in range(5)
+            self.gateway.call(URL, schema.LEASE_REVOKE, LeaseRevokeRequest(number), 10.0, Metadata())
+            for number in range(5)
         ]
         renewing = [
-            self.gateway.call(URL, schema.LEASE_KEEP_ALIVE, LeaseKeepAliveRequest(number), 10.0) for number in range(20)
+            self.gateway.call(URL, schema.LEASE_KEEP_ALIVE, LeaseKeepAliveRequest(number), 10.0, Metadata())
+            for number in range(20)
         ]
         self.assertEqual(self.network.attempts, MAX_CONCURRENT + MAX_REVOCATIONS + MAX_RENEWALS)
         first = MAX_CONCURRENT + MAX_REVOCATIONS
@@ -236,11 +272,13 @@ class ConcurrencyTests(GatewayCase):
 
     def test_streams_do_not_count(self) -> None:
         """However many streams there are, calls get through; and however many calls, streams do."""
-        streams = [self.gateway.stream(URL, schema.SNAPSHOT, Empty(), print) for _ in range(3 * MAX_CONCURRENT)]
+        streams = [
+            self.gateway.stream(URL, schema.SNAPSHOT, Empty(), print, Metadata()) for _ in range(3 * MAX_CONCURRENT)
+        ]
         self.assertEqual(self.network.attempts, 3 * MAX_CONCURRENT)
         pending = [self.get() for _ in range(2 * MAX_CONCURRENT)]
         self.assertEqual(self.network.attempts, 4 * MAX_CONCURRENT)
-        streams.append(self.gateway.stream(URL, schema.SNAPSHOT, Empty(), print))
+        streams.append(self.gateway.stream(URL, schema.SNAPSHOT, Empty(), print, Metadata()))
         self.assertEqual(self.network.attempts, 4 * MAX_CONCURRENT + 1)
         for stream in streams:
             stream.abort()
@@ -260,7 +298,7 @@ class ConcurrencyTests(GatewayCase):
 
     def test_no_reuse_of_a_stream(self) -> None:
         """The connection of a stream is closed at its end, and was never one of the pool."""
-        stream = self.gateway.stream(URL, schema.SNAPSHOT, Empty(), print)
+        stream = self.gateway.stream(URL, schema.SNAPSHOT, Empty(), print, Metadata())
         wire = self.network.accept()
         wire.send(chunked(b'{"result":{}}\n'))
         self.successResultOf(stream.ended)
@@ -304,7 +342,7 @@ class ConcurrencyTests(GatewayCase):
     def test_endpoints_apart(self) -> None:
         """Each endpoint has its own sixteen."""
         pending = [self.get() for _ in range(MAX_CONCURRENT + 1)]
-        pending.append(self.gateway.call("http://other.example:2379", schema.RANGE, GET, 10.0))
+        pending.append(self.gateway.call("http://other.example:2379", schema.RANGE, GET, 10.0, Metadata()))
         self.assertEqual(self.network.attempts, MAX_CONCURRENT + 1)
         for one in pending:
             self.cancelled(one)

@@ -18,8 +18,10 @@ from test.fakes import URL, Names, Network, Wire, chunk, chunked, response
 from test.test_gateway import FOUND, GET, PUT, RANGE, WRITTEN, GatewayCase
 from txetcd import Client, _gateway
 from txetcd import _schema as schema
+from txetcd._backoff import never
 from txetcd._gateway import MAX_CONCURRENT, Gateway
 from txetcd._messages import Empty
+from txetcd._transport import Metadata
 from txetcd.errors import Closed, LeaseNotFound, OutcomeUnknown, Timeout, Unavailable
 
 
@@ -82,6 +84,14 @@ class LostTests(GatewayCase):
         self.lost_after(chunked(json.dumps(WRITTEN).encode(), end=False), clean=True)
         self.lost_after(chunked(json.dumps(WRITTEN).encode(), end=False))
         self.lost_after(chunked(json.dumps(WRITTEN).encode()[:7], end=False)[:-4])
+
+    def test_in_the_request(self) -> None:
+        """Half of it came to a server that may still answer: nothing was done, and it is not the request's fault."""
+        for call in (self.put, self.get):
+            pending = call()
+            self.network.accept().answer({"code": 3, "message": "unexpected EOF"}, 400)
+            self.assert_fails(pending, Unavailable, False, "not sent: the connection ended in the request")
+        self.assert_works()
 
     def test_lease_calls(self) -> None:
         """What may be repeated is not known to have failed, but asking again does no harm."""
@@ -151,12 +161,21 @@ class DeadlineTests(States, GatewayCase):
         self.assert_fails(pending, Timeout, False)
         self.clock.advance(0)
 
-    def test_no_deadline(self) -> None:
-        """A transport may be asked without one."""
-        pending = self.gateway.call(URL, schema.RANGE, GET, None)
-        self.clock.advance(0.5)
-        self.network.accept().answer(FOUND)
-        self.assertEqual(self.successResultOf(pending), RANGE)
+    def test_server_is_told_what_is_left(self) -> None:
+        """Of a call that has waited for its turn, that is less."""
+        active = [self.get() for _ in range(MAX_CONCURRENT)]
+        waiting = self.put()
+        wire = self.network.accept()
+        self.assertEqual(wire.requests[0].headers["grpc-timeout"], "10100m")
+        self.clock.advance(4)
+        wire.answer(FOUND)
+        self.assertEqual(wire.requests[1].headers["grpc-timeout"], "6100m")
+        wire.answer(WRITTEN)
+        self.successResultOf(waiting)
+        for one in active[:-1]:
+            self.cancelled(one)
+        self.successResultOf(active[-1])
+        self.clock.advance(0)
 
     def test_late_answer(self) -> None:
         """An answer past the deadline falls on closed ears."""
@@ -246,7 +265,7 @@ class RefusedTests(GatewayCase):
             self.clock.advance(0)
 
     def test_of_a_stream(self) -> None:
-        stream = self.gateway.stream(URL, schema.SNAPSHOT, Empty(), print)
+        stream = self.gateway.stream(URL, schema.SNAPSHOT, Empty(), print, Metadata())
         wire = self.network.accept()
         wire.send(chunked(self.REFUSAL, end=False, status=404))
         wire.lose()
@@ -319,7 +338,7 @@ class CloseTests(GatewayCase):
         self.use(Gateway(self.clock, 5.0))
         flying = self.get()
         self.network.accept()
-        stream = self.gateway.stream(URL, schema.SNAPSHOT, Empty(), print)
+        stream = self.gateway.stream(URL, schema.SNAPSHOT, Empty(), print, Metadata())
         self.network.accept().send(chunked(b'{"result":{}}\n', end=False))
         closed = self.gateway.close()
         self.failureResultOf(flying, Closed)
@@ -360,7 +379,7 @@ class AgentTests(GatewayCase):
         """An agent is used for calls and for streams."""
         self.use(Gateway(self.clock, 5.0, agent=Agent(self.clock, connectTimeout=77)))
         pending = self.get()
-        stream = self.gateway.stream(URL, schema.SNAPSHOT, Empty(), print)
+        stream = self.gateway.stream(URL, schema.SNAPSHOT, Empty(), print, Metadata())
         self.assertEqual([client[3] for client in self.clock.tcpClients], [77, 77])
         stream.abort()
         self.network.accept(0).answer(FOUND)
@@ -371,7 +390,7 @@ class AgentTests(GatewayCase):
         """A pool is used for calls only, and not closed, because it is not ours."""
         pool = HTTPConnectionPool(self.clock)
         self.use(Gateway(self.clock, 5.0, pool=pool))
-        stream = self.gateway.stream(URL, schema.SNAPSHOT, Empty(), print)
+        stream = self.gateway.stream(URL, schema.SNAPSHOT, Empty(), print, Metadata())
         pending = self.get()
         self.network.accept().answer(FOUND)
         self.assertEqual(self.successResultOf(pending), RANGE)
@@ -397,7 +416,7 @@ class AgentTests(GatewayCase):
         """Streams never belong to the user's pool: their connections are gone when it has closed."""
         pool = HTTPConnectionPool(self.clock)
         self.use(Gateway(self.clock, 5.0, pool=pool))
-        stream = self.gateway.stream(URL, schema.SNAPSHOT, Empty(), print)
+        stream = self.gateway.stream(URL, schema.SNAPSHOT, Empty(), print, Metadata())
         wire = self.network.accept(is_polite=True)
         wire.send(chunked(b'{"result":{}}\n', end=False))
         closed = self.gateway.close()
@@ -438,7 +457,7 @@ class AgentTests(GatewayCase):
 
     def test_name_that_is_not_ascii(self) -> None:
         """The name of a host may have any letters."""
-        pending = self.gateway.call("http://b\u00fccher.example:2379", schema.PUT, PUT, 10.0)
+        pending = self.gateway.call("http://b\u00fccher.example:2379", schema.PUT, PUT, 10.0, Metadata())
         wire = self.network.accept()
         self.assertEqual(wire.requests[0].headers["host"], "xn--bcher-kva.example:2379")
         wire.answer(WRITTEN)
@@ -446,7 +465,7 @@ class AgentTests(GatewayCase):
 
     def test_name_with_an_underscore(self) -> None:
         """Containers have such names."""
-        pending = self.gateway.call("http://etcd_1:2379", schema.PUT, PUT, 10.0)
+        pending = self.gateway.call("http://etcd_1:2379", schema.PUT, PUT, 10.0, Metadata())
         self.network.accept().answer(WRITTEN)
         self.successResultOf(pending)
 
@@ -454,7 +473,7 @@ class AgentTests(GatewayCase):
         """A host that cannot exist is refused with the URL, or fails each call and stream; nothing is left."""
         for host in ("-", "b\u00fc_cher"):
             try:
-                client = Client(self.clock, f"http://{host}:2379")
+                client = Client(self.clock, f"http://{host}:2379", retry=never)
             except ValueError:
                 continue
             for _ in range(2 * MAX_CONCURRENT):

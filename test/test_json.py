@@ -23,7 +23,21 @@ from txetcd.errors import (
 )
 from txetcd.keyset import KeySet
 from txetcd.ops import CompValue, CompVersion, OpDel, OpGet, OpSet, OpTxn, Transaction
-from txetcd.values import Deleted, DowngradeInfo, Event, Header, KeyValue, Outcome, Range, Revision, Status
+from txetcd.values import (
+    Alarm,
+    AuthStatus,
+    Deleted,
+    DowngradeInfo,
+    Event,
+    HashKV,
+    Header,
+    KeyValue,
+    Member,
+    Outcome,
+    Range,
+    Revision,
+    Status,
+)
 
 # --- requests
 
@@ -102,15 +116,15 @@ OMISSIONS: list[tuple[str, str, Any]] = [
     ("Lease.LeaseTimeToLive", '{"ID":"404","TTL":"-1"}', m.LeaseTimeToLiveResponse(Header(), 404, -1, 0, [])),
     ("Lease.LeaseLeases", "{}", m.LeaseLeasesResponse(Header(), [])),
     ("Lease.LeaseLeases", '{"leases":[{}]}', m.LeaseLeasesResponse(Header(), [m.LeaseStatus(0)])),
-    ("Cluster.MemberList", '{"members":[{}]}', m.MemberListResponse(Header(), [m.Member(0, "", [], [], False)])),
+    ("Cluster.MemberList", '{"members":[{}]}', m.MemberListResponse(Header(), [Member(0, "", [], [], False)])),
     ("Cluster.MemberAdd", "{}", m.MemberAddResponse(Header(), None, [])),
     ("Maintenance.Alarm", "{}", m.AlarmResponse(Header(), [])),
-    ("Maintenance.Alarm", '{"alarms":[{}]}', m.AlarmResponse(Header(), [m.AlarmMember(0, "NONE")])),
+    ("Maintenance.Alarm", '{"alarms":[{}]}', m.AlarmResponse(Header(), [Alarm(0, "NONE")])),
     ("Maintenance.Status", "{}", Status("", 0, 0, Header(), 0, 0, 0, [], 0, False, "", 0, None)),
     ("Maintenance.Status", '{"downgradeInfo":{}}',
      Status("", 0, 0, Header(), 0, 0, downgrade_info=DowngradeInfo(False, ""))),
-    ("Maintenance.HashKV", "{}", m.HashKVResponse(Header(), 0, 0, 0)),
-    ("Auth.AuthStatus", "{}", m.AuthStatusResponse(Header(), False, 0)),
+    ("Maintenance.HashKV", "{}", HashKV(0, 0, 0, Header())),
+    ("Auth.AuthStatus", "{}", AuthStatus(False, 0, Header())),
     ("Auth.RoleGet", '{"perm":[{}]}', m.AuthRoleGetResponse(Header(), [m.Permission("READ", b"", b"")])),
     ("Election.Campaign", "{}", m.CampaignResponse(Header(), None)),
     ("Election.Leader", '{"kv":{}}', m.LeaderResponse(Header(), ZERO_KV)),
@@ -127,7 +141,7 @@ NULLS: list[tuple[str, str, Any]] = [
     ("KV.Put", '{"prev_kv":null}', Revision()),
     ("Maintenance.Status", '{"version":null,"errors":null,"downgradeInfo":null,"isLearner":null}',
      Status("", 0, 0, Header(), 0, 0)),
-    ("Maintenance.Alarm", '{"alarms":[{"alarm":null}]}', m.AlarmResponse(Header(), [m.AlarmMember(0, "NONE")])),
+    ("Maintenance.Alarm", '{"alarms":[{"alarm":null}]}', m.AlarmResponse(Header(), [Alarm(0, "NONE")])),
 ]  # fmt: skip
 
 LENIENT: list[tuple[str, str, Any]] = [
@@ -136,8 +150,8 @@ LENIENT: list[tuple[str, str, Any]] = [
     ("KV.Range", '{"count":"-9223372036854775808"}', Range([], count=-(2**63))),
     # what a newer server may add
     ("KV.Range", '{"count":"1","brand_new":{"x":[1]},"header":{"brand_new":1}}', Range([], count=1)),
-    ("Maintenance.Alarm", '{"alarms":[{"alarm":"NEW"}]}', m.AlarmResponse(alarms=[m.AlarmMember(0, "NEW")])),
-    ("Maintenance.Alarm", '{"alarms":[{"alarm":7}]}', m.AlarmResponse(alarms=[m.AlarmMember(0, "7")])),
+    ("Maintenance.Alarm", '{"alarms":[{"alarm":"NEW"}]}', m.AlarmResponse(alarms=[Alarm(0, "NEW")])),
+    ("Maintenance.Alarm", '{"alarms":[{"alarm":7}]}', m.AlarmResponse(alarms=[Alarm(0, "7")])),
     # spaces of protojson, and the end of the line
     ("KV.Range", ' {"count" :  "1" } \n', Range([], count=1)),
 ]
@@ -306,15 +320,15 @@ REFUSED: list[tuple[int, str, str, Optional[int], str]] = [
     (404, "", "ProtocolViolation", None, "no etcd gateway there? HTTP 404: ''"),
     (405, "<html>", "ProtocolViolation", None, "no etcd gateway there? HTTP 405: '<html>'"),
     # TLS, where http:// was given: Go, nginx, Apache, Tomcat
-    (400, "Client sent an HTTP request to an HTTPS server.\n", "Unavailable", None,
+    (400, "Client sent an HTTP request to an HTTPS server.\n", "TLSFailed", None,
      "the server speaks TLS there: use https:// (HTTP 400: 'Client sent an HTTP request to an HTTPS server.')"),
-    (400, "<title>400 The plain HTTP request was sent to HTTPS port</title>", "Unavailable", None,
+    (400, "<title>400 The plain HTTP request was sent to HTTPS port</title>", "TLSFailed", None,
      "the server speaks TLS there: use https:// "
      "(HTTP 400: '<title>400 The plain HTTP request was sent to HTTPS port</title>')"),
-    (400, "You're speaking plain HTTP to an SSL-enabled server port.", "Unavailable", None,
+    (400, "You're speaking plain HTTP to an SSL-enabled server port.", "TLSFailed", None,
      "the server speaks TLS there: use https:// "
      "(HTTP 400: \"You're speaking plain HTTP to an SSL-enabled server port.\")"),
-    (400, "This combination of host and port requires TLS.", "Unavailable", None,
+    (400, "This combination of host and port requires TLS.", "TLSFailed", None,
      "the server speaks TLS there: use https:// (HTTP 400: 'This combination of host and port requires TLS.')"),
     (400, "Bad Request", "ProtocolViolation", None, "no etcd gateway there? HTTP 400: 'Bad Request'"),
     (500, "HTTPS port", "ProtocolViolation", None, "no etcd gateway there? HTTP 500: 'HTTPS port'"),

@@ -37,7 +37,7 @@ from txetcd.ops import (
     OpTxn,
     Transaction,
 )
-from txetcd.values import Deleted, DowngradeInfo, Event, Header, KeyValue, Outcome, Range, Revision, Status
+from txetcd.values import Deleted, DowngradeInfo, Event, Header, KeyValue, Member, Outcome, Range, Revision, Status
 
 # --- requests
 
@@ -160,7 +160,7 @@ statuses = st.builds(
 watch_answers = st.builds(
     m.WatchResponse, headers, int64s, flags, flags, int64s, texts, flags, st.lists(events, max_size=3)
 )
-members = st.builds(m.Member, uint64s, texts, st.lists(texts, max_size=2), st.lists(texts, max_size=2), flags)
+members = st.builds(Member, uint64s, texts, st.lists(texts, max_size=2), st.lists(texts, max_size=2), flags)
 permissions = st.builds(
     m.Permission, st.sampled_from(["READ", "WRITE", "READWRITE"]), st.binary(max_size=8), st.binary(max_size=8)
 )
@@ -250,7 +250,7 @@ class TinyGateway:
             events=[self.event(event) for event in w.events],
         )  # fmt: skip
 
-    def member(self, member: m.Member) -> Any:
+    def member(self, member: Member) -> Any:
         return self.object(
             ID=self.i(member.member_id), name=member.name, peerURLs=member.peer_urls, clientURLs=member.client_urls,
             isLearner=member.is_learner,
@@ -322,7 +322,7 @@ class DecodeTests(SynchronousTestCase):
 
     @PROPERTY
     @given(headers, st.lists(members, max_size=3), randoms)
-    def test_member_lists(self, header: Header, found: list[m.Member], random: Random) -> None:
+    def test_member_lists(self, header: Header, found: list[Member], random: Random) -> None:
         says = TinyGateway(random)
         document = says.object(header=says.header(header), members=[says.member(member) for member in found])
         self.assertEqual(

@@ -31,7 +31,7 @@ from txetcd.ops import (
     OpTxn,
     Transaction,
 )
-from txetcd.values import Deleted, DowngradeInfo, Event, Header, KeyValue, Outcome, Range, Revision, Status
+from txetcd.values import Deleted, DowngradeInfo, Event, Header, KeyValue, Member, Outcome, Range, Revision, Status
 
 RECORDED = {version: {recording.name: recording for recording in load(version)} for version in VERSIONS}
 
@@ -154,10 +154,10 @@ DIFFERENCES: dict[str, tuple[str, str, str, str, str]] = {
     "alarm_unknown_action": ("RequestError",) * 3 + ("AlarmResponse",) * 2,
     "range_unknown_enum_name": ("RequestError",) * 3 + ("Range",) * 2,
     # Calls that old servers do not have.
-    "hashkv": (NO_CALL,) * 2 + ("HashKVResponse",) * 3,
-    "hashkv_revision": (NO_CALL,) * 2 + ("HashKVResponse",) * 3,
+    "hashkv": (NO_CALL,) * 2 + ("HashKV",) * 3,
+    "hashkv_revision": (NO_CALL,) * 2 + ("HashKV",) * 3,
     "hashkv_future": (NO_CALL,) * 2 + ("FutureRevision",) * 3,
-    "hashkv_after_compaction": (NO_CALL,) * 2 + ("HashKVResponse",) * 3,
+    "hashkv_after_compaction": (NO_CALL,) * 2 + ("HashKV",) * 3,
     "hashkv_compacted": (NO_CALL,) * 2 + ("Compacted",) * 3,
     "downgrade_bad_version": (NO_CALL,) + ("WrongDowngradeVersionFormat",) * 4,
     "downgrade_wrong_target": (NO_CALL,) + ("InvalidDowngradeTargetVersion",) * 4,
@@ -168,9 +168,9 @@ DIFFERENCES: dict[str, tuple[str, str, str, str, str]] = {
     "downgrade_cancel_none": (NO_CALL,) + ("NoInflightDowngrade",) * 2 + ("DowngradeResponse",) * 2,
     "downgrade_cancel_twice": (NO_CALL,) + ("NoInflightDowngrade",) * 2 + ("DowngradeResponse",) * 2,
     "downgrade_unknown_action": (NO_CALL,) + ("RequestError",) * 2 + ("WrongDowngradeVersionFormat",) * 2,
-    "auth_status_off": (NO_CALL,) + ("AuthStatusResponse",) * 4,
-    "auth_status_on": (NO_CALL,) + ("AuthStatusResponse",) * 4,
-    "auth_status_no_token": (NO_CALL,) + ("UserEmpty",) * 3 + ("AuthStatusResponse",),
+    "auth_status_off": (NO_CALL,) + ("AuthStatus",) * 4,
+    "auth_status_on": (NO_CALL,) + ("AuthStatus",) * 4,
+    "auth_status_no_token": (NO_CALL,) + ("UserEmpty",) * 3 + ("AuthStatus",),
     "page_livez": (NO_CALL,) * 2 + ("ProtocolViolation",) * 3,
     "page_readyz": (NO_CALL,) * 2 + ("ProtocolViolation",) * 3,
     # Old servers want no token where they might, and want none at all while authentication is off.
@@ -481,7 +481,7 @@ class RecordedAnswerTests(SynchronousTestCase):
         for version in VERSIONS:
             (answer,) = recorded_answers(version, "member_add_learner")
             said = json.loads(RECORDED[version]["member_add_learner"].body)
-            new = m.Member(int(said["member"]["ID"]), "", ["http://127.0.0.1:1"], [], True)
+            new = Member(int(said["member"]["ID"]), "", ["http://127.0.0.1:1"], [], True)
             self.assertEqual(new, answer.member)
             self.assertIn(new, answer.members)
             (old,) = [member for member in answer.members if member != new]

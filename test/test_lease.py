@@ -52,6 +52,7 @@ GONE = LeaseKeepAliveResponse(Header(revision=6), 0xABC)
 REVOKED = Acknowledgement(Header(revision=7))
 NOT_FOUND = LeaseNotFound(5, "etcdserver: requested lease not found")
 LOST = Unavailable(None, "the connection was lost")
+EXISTS = LeaseExist(9, "etcdserver: lease already exists")
 UNKNOWN = OutcomeUnknown(None, "sent, but the connection was lost")
 
 
@@ -111,6 +112,83 @@ class LeaseCase(Case):
         lease.let_go()
         self.assertEqual(len(self.transport.calls), asked)
         self.assert_idle()
+
+
+class RepeatedTests(LeaseCase):
+    """What is asked again after its answer was lost, and had been done the first time."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.client = fake_client(self.clock, self.transport, policy=lambda rounds: 0.0)
+
+    def answer(self, *answers: Any) -> None:
+        """Lost, and answered so the second time."""
+        for answer in answers:
+            (call,) = self.transport.waiting
+            call.reply(copy(answer))
+
+    def test_grant(self) -> None:
+        """It exists because it was granted. How long it lasts is asked, and counted from then on."""
+        granting = self.client.lease(5)
+        self.clock.advance(4)
+        self.answer(UNKNOWN, EXISTS)
+        (call,) = self.transport.waiting
+        self.assertEqual((call.rpc, call.request, call.timeout), (KEEP_ALIVE, LeaseKeepAliveRequest(0xABC), 6))
+        self.clock.advance(1)
+        self.answer(RENEWED)
+        lease = self.successResultOf(granting)
+        self.assertEqual((lease.lease_id, lease.time_to_live, lease.header), (0xABC, 30, RENEWED.header))
+        self.assertEqual(lease.deadline, 4 + 30)
+        self.assert_idle()
+
+    def test_grant_has_expired_by_then(self) -> None:
+        granting = self.client.lease(5)
+        self.answer(UNKNOWN, EXISTS, GONE)
+        error = self.failureResultOf(granting, Expired).value
+        self.assertIn("lease abc was granted, but has expired before that was known", str(error))
+        self.assert_idle()
+
+    def test_grant_is_not_renewed(self) -> None:
+        """Then it is taken back."""
+        granting = self.client.lease(5)
+        self.answer(UNKNOWN, EXISTS, PermissionDenied(7, "permission denied"))
+        self.failureResultOf(granting, PermissionDenied)
+        self.taken_back()
+        self.assert_idle()
+
+    def test_grant_that_nobody_wants_any_more(self) -> None:
+        granting = self.client.lease(5)
+        granting.cancel()
+        self.failureResultOf(granting, CancelledError)
+        self.answer(UNKNOWN, EXISTS, RENEWED)
+        self.taken_back()
+        self.assert_idle()
+
+    def test_grant_of_a_chosen_id(self) -> None:
+        """Somebody else may have it."""
+        granting = self.client.lease(5, 0xABC)
+        self.answer(UNKNOWN, EXISTS)
+        self.assertTrue(self.failureResultOf(granting, LeaseExist).value.maybe_applied)
+        self.assert_idle()
+
+    def test_revocation(self) -> None:
+        """It is not found because it was revoked: the server confirms that, with a header."""
+        lease = self.granted()
+        revoking = lease.revoke()
+        self.answer(UNKNOWN, NOT_FOUND)
+        (call,) = self.transport.waiting
+        self.assertEqual((call.rpc, call.request), (TIME_TO_LIVE, LeaseTimeToLiveRequest(0xABC, False)))
+        self.answer(LeaseTimeToLiveResponse(Header(revision=8), 0xABC, -1))
+        self.assertEqual(self.successResultOf(revoking), Header(revision=8))
+        self.assert_lost(lease, "was revoked")
+
+    def test_revocation_is_not_confirmed(self) -> None:
+        """Who has ended it remains open; that it has ended does not."""
+        lease = self.granted()
+        revoking = lease.revoke()
+        self.answer(UNKNOWN, NOT_FOUND, PermissionDenied(7, "permission denied"))
+        self.assertTrue(self.failureResultOf(revoking, LeaseNotFound).value.maybe_applied)
+        self.assert_lost(lease, "was revoked")
 
 
 class GrantTests(LeaseCase):

@@ -394,11 +394,15 @@ class LeadingTests(SynchronousTestCase):
             ([None, None], None),
             ([status(1, 0, 2), status(2, 0, 2)], None),
             ([status(1, 2, 2), status(2, 2, 2)], 1),
-            ([None, status(2, 2, 2)], 1),
-            ([status(1, 2, 2), None], None),
+            ([status(1, 2, 2), status(2, 2, 2), None], 1),
+            # It does not answer itself, or nobody else has heard of it.
+            ([status(1, 2, 2), None, status(3, 2, 2)], None),
+            ([status(1, 0, 2), status(2, 2, 2), None], None),
             # The first was cut off, and has not heard yet that another one leads.
             ([status(1, 1, 2), status(2, 3, 3), status(3, 3, 3)], 2),
-            ([status(1, 1, 2), status(2, 0, 3)], None),
+            ([status(1, 1, 2), status(2, 0, 3), status(3, 0, 3)], None),
+            # ... or it tries to be elected again and again, and cannot reach the others.
+            ([status(1, 0, 9), status(2, 3, 3), status(3, 3, 3)], 2),
         ]
         for statuses, expected in cases:
             self.assertEqual(leading(statuses), expected, statuses)
@@ -574,6 +578,7 @@ class MisuseTests(SynchronousTestCase):
                 self.assertRaises(ValueError, launch, clock, client_port=port)
         self.assertRaises(ValueError, EtcdCluster, clock, 0)
         self.assertRaises(TypeError, EtcdCluster, clock, "3")
+        self.assertRaises(TypeError, EtcdCluster, clock, partitionable="yes")
         self.assertRaises(ValueError, EtcdCluster, clock, 3, client_port=65534)
         EtcdCluster(clock, 3, client_port=65533)
 
@@ -589,4 +594,8 @@ class MisuseTests(SynchronousTestCase):
         cluster = EtcdCluster(clock)
         self.assertEqual((cluster.members, cluster.urls, cluster.url), ([], [], ""))
         self.successResultOf(cluster.stop())
+        for cluster, what in ((cluster, "partitionable=True"), (EtcdCluster(clock, partitionable=True), "not started")):
+            for use in (cluster.isolate, cluster.rejoin):
+                self.assertRaisesRegex(RuntimeError, what, use, etcd)
+            self.successResultOf(cluster.stop())
         self.assertEqual(clock.getDelayedCalls(), [])

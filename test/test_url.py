@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txetcd._url import DEFAULT_URL, check_url
+from txetcd._url import DEFAULT_URL, check_url, check_urls
 
 GOOD = {
     DEFAULT_URL: "http://localhost:2379",
@@ -56,12 +56,12 @@ BAD = {
     "http://[::1]2379": f"'http://[::1]2379' {NO_HOST}",
     "http://[localhost]:2379": f"'http://[localhost]:2379' {NO_HOST}",
     "http://localhost:2379:2379": f"'http://localhost:2379:2379' {NO_HOST}",
-    "a:2379,b:2379": "'a:2379,b:2379' is more than one URL, and only one endpoint is supported",
+    "a:2379,b:2379": "'a:2379,b:2379' has a comma",
     "http://": "'http://' names no host",
     "http://:2379": "'http://:2379' names no host",
     "http:///etcd": "'http:///etcd' names no host",
-    "http://a,http://b": "'http://a,http://b' is more than one URL, and only one endpoint is supported",
-    "http://u:secret@a,http://b": "'http://...@a,http://b' is more than one URL, and only one endpoint is supported",
+    "http://a,http://b": "'http://a,http://b' has a comma",
+    "http://u:secret@a,http://b": "'http://...@a,http://b' has a comma",
     "http://localhost?x=1": "'http://localhost?x=1' must end with the path",
     "http://localhost#x": "'http://localhost#x' must end with the path",
     "http://user:secret@localhost": "'http://...@localhost' must not carry a user or a password",
@@ -101,14 +101,37 @@ class UrlTests(SynchronousTestCase):
             self.assertEqual(f"url must be a str, not {kind}", str(error))
 
     def test_several(self) -> None:
-        for value in (["http://a", "http://b"], ("http://u:secret@a",), []):
-            error = self.assertRaises(TypeError, check_url, "url", value)
-            wanted = f"url must be a str, not {type(value).__name__}: only one endpoint is supported"
-            self.assertEqual(wanted, str(error))
+        """One, several with commas between them, or a list; each once, in their order."""
+        for value, wanted in (
+            ("http://a", ("http://a",)),
+            ("http://a:1/, HTTP://b:2,,http://a:1", ("http://a:1", "http://b:2")),
+            (["http://b", "http://a"], ("http://b", "http://a")),
+            (("https://a",), ("https://a",)),
+        ):
+            self.assertEqual(wanted, check_urls("url", value))
+
+    def test_several_bad(self) -> None:
+        """What is wrong with any of them."""
+        for value, kind, text in (
+            ([], ValueError, "url must not be empty"),
+            ("", ValueError, f"url must be like {DEFAULT_URL}: '' does not begin with http:// or https://"),
+            (",", ValueError, f"url must be like {DEFAULT_URL}: ',' has a comma"),
+            ("http://a,https://b", ValueError, "url must have one scheme for all, not http and https"),
+            (["http://a", b"http://b"], TypeError, "url must be a str, not bytes"),
+            (["http://a", "b"], ValueError, f"url must be like {DEFAULT_URL}: 'b' does not begin with http:// or https://"),
+            (["http://a,http://b"], ValueError, f"url must be like {DEFAULT_URL}: 'http://a,http://b' has a comma"),
+            (b"http://a", TypeError, "url must be a str, or a list of them, not bytes"),
+            (None, TypeError, "url must be a str, or a list of them, not NoneType"),
+        ):
+            error = self.assertRaises(kind, check_urls, "url", value)
+            self.assertEqual(text, str(error))
 
     def test_passwords_are_not_shown(self) -> None:
         shown = [v for v in WITH_A_SECRET if "secret" in str(self.assertRaises(ValueError, check_url, "url", v))]
+        shown += [v for v in WITH_A_SECRET if "secret" in str(self.assertRaises(ValueError, check_urls, "url", v))]
         self.assertEqual([], shown)
+        error = self.assertRaises(ValueError, check_urls, "url", "http://user:sec,ret@a")
+        self.assertNotIn("sec", str(error))
 
     def test_control_characters_and_spaces(self) -> None:
         """They would get into the request as they are."""

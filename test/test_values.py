@@ -11,13 +11,17 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from txetcd import _messages, values
+from txetcd.keyset import KeySet
 from txetcd.values import (
+    Alarm,
     Deleted,
     DowngradeInfo,
     Event,
     Header,
     KeyValue,
+    Member,
     Outcome,
+    Permission,
     Range,
     Revision,
     Status,
@@ -41,6 +45,12 @@ REPRS: list[tuple[Any, str]] = [
         Outcome(True, HEADER, [Revision(HEADER)]),
         f"Outcome(succeeded=True, header={HEADER!r}, responses=[{Revision(HEADER)!r}])",
     ),
+    (
+        Member(0xCAFE, "one", ["http://a:2380"]),
+        "Member(member_id=cafe, name='one', peer_urls=['http://a:2380'], client_urls=[], is_learner=False)",
+    ),
+    (Alarm(0xCAFE, "NOSPACE"), "Alarm(member_id=cafe, type='NOSPACE')"),
+    (Permission(KeySet(b"a/", prefix=True), "READ"), "Permission(keys=KeySet(b'a/', prefix=True), type='READ')"),
     (Success(HEADER, []), f"Success(header={HEADER!r}, responses=[])"),
     (_messages.SnapshotResponse(HEADER, 1, b"secret"), f"SnapshotResponse(header={HEADER!r}, remaining_bytes=1, "
      "blob=<6 bytes>, version='')"),

@@ -202,6 +202,8 @@ class StartTests(WatchCase):
         self.assertIn("KeySet(b'b')", str(error))
         self.assertIs(error.maybe_applied, False)
         self.assert_over(Timeout)
+        # nor is that endpoint asked next, if there is another one
+        self.assertEqual(list(self.calls.stats().endpoints.values()), [False])
 
     def test_no_timeout_later(self) -> None:
         """What has started is silent for as long as it likes."""

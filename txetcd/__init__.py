@@ -3,8 +3,12 @@ An asynchronous etcd v3 client for Twisted.
 """
 
 from . import errors
+from ._backoff import Backoff, never
+from ._tls import TLS
 from ._version import __version__ as __version__
+from .auth import Auth
 from .client import Client
+from .cluster import Cluster
 from .errors import (
     AlreadyExists,
     Closed,
@@ -22,6 +26,7 @@ from .errors import (
 )
 from .keyset import KeySet
 from .lease import Lease
+from .maintenance import Maintenance
 from .ops import (
     Comp,
     CompCreated,
@@ -37,13 +42,43 @@ from .ops import (
     Transaction,
 )
 from .recipes.lock import Lock
-from .values import Deleted, Event, Header, KeyValue, Outcome, Range, Revision, Status, Success
+from .values import (
+    Alarm,
+    AuthStatus,
+    CallRecord,
+    CallStats,
+    ClientStats,
+    Deleted,
+    Event,
+    Hash,
+    HashKV,
+    Header,
+    KeyValue,
+    Member,
+    Outcome,
+    Permission,
+    Range,
+    Revision,
+    Role,
+    Snapshot,
+    Status,
+    Success,
+    User,
+)
 from .watch import Watch
 
 __all__ = [
+    "Alarm",
     "AlreadyExists",
+    "Auth",
+    "AuthStatus",
+    "Backoff",
+    "CallRecord",
+    "CallStats",
     "Client",
+    "ClientStats",
     "Closed",
+    "Cluster",
     "Comp",
     "CompCreated",
     "CompLease",
@@ -57,12 +92,16 @@ __all__ = [
     "Event",
     "Expired",
     "Failed",
+    "Hash",
+    "HashKV",
     "Header",
     "KeySet",
     "KeyValue",
     "Lease",
     "LeaseNotFound",
     "Lock",
+    "Maintenance",
+    "Member",
     "Op",
     "OpDel",
     "OpGet",
@@ -70,15 +109,21 @@ __all__ = [
     "OpTxn",
     "Outcome",
     "OutcomeUnknown",
+    "Permission",
     "PermissionDenied",
     "ProtocolViolation",
     "Range",
     "Revision",
+    "Role",
+    "Snapshot",
     "Status",
     "Success",
+    "TLS",
     "Timeout",
     "Transaction",
     "Unavailable",
+    "User",
     "Watch",
     "errors",
+    "never",
 ]

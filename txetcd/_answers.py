@@ -17,6 +17,8 @@ from ._messages import (
     LeaseKeepAliveResponse,
     LeaseTimeToLiveRequest,
     LeaseTimeToLiveResponse,
+    MemberAddRequest,
+    MemberAddResponse,
     WatchResponse,
 )
 from ._schema import (
@@ -25,6 +27,7 @@ from ._schema import (
     LEASE_GRANT,
     LEASE_KEEP_ALIVE,
     LEASE_TIME_TO_LIVE,
+    MEMBER_ADD,
     MOVE_LEADER,
     RANGE,
     RANGE_STREAM,
@@ -102,10 +105,15 @@ def _lease(
     return None if answer.lease_id == request.lease_id else f"is about lease {answer.lease_id:x}"
 
 
+def _addition(_: MemberAddRequest, answer: MemberAddResponse) -> Optional[str]:
+    return None if answer.member is not None and answer.member.member_id else "adds no member"
+
+
 _CHECKS: dict[str, Check] = {
     RANGE.name: _range,
     TXN.name: _transaction,
     LEASE_GRANT.name: _grant,
     LEASE_KEEP_ALIVE.name: _lease,
     LEASE_TIME_TO_LIVE.name: _lease,
+    MEMBER_ADD.name: _addition,
 }

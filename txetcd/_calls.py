@@ -1,20 +1,25 @@
 """
 Calls on a cluster: what the verbs are made of.
 
-Between the verbs, which know what they want, and a transport, which asks one endpoint once. It adds the deadline that
-a call has by default, and says in every error which call it was, where it was sent, and whether it may have happened.
+Between the verbs, which know what they want, and a transport, which asks one endpoint once: the deadline that a call
+has by default, attempts until it has an answer (:mod:`txetcd._attempts`), and an end for all of it when the client is
+closed.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional, TypeVar
+from typing import Any, Callable, Optional, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
+from ._attempts import Attempts, Way, explained
+from ._counters import Counters
+from ._retry import is_of_endpoint
 from ._schema import Rpc
-from ._transport import CallCancelled, Stream, Transport
-from .errors import Closed, Error, NoSpace, OutcomeUnknown, ProtocolViolation, is_ambiguous
+from ._transport import CallCancelled, Stream
+from .errors import AuthOldRevision, Closed, Error, InvalidAuthToken, UserEmpty, WrongCluster
+from .values import ClientStats
 
 DEFAULT_TIMEOUT = 10.0
 """
@@ -22,16 +27,33 @@ Seconds for a call that was given no timeout. A server that cannot reach the maj
 two election timeouts): within ten its own error arrives, which says more than our timeout could.
 """
 
+LONG_TIMEOUT = 120.0
+"""Seconds for a call that takes long by its nature, as all that works through the whole database."""
+
 GRACE = 2.0
 """Seconds that closing waits for what would otherwise leave something behind at the server."""
 
 E = TypeVar("E", bound=Error)
 
 
+class CallStream(Stream, Protocol):
+    """
+    A stream to one of several endpoints.
+
+    :ivar url: which one; ``""`` as long as none was asked (``str``).
+    """
+
+    url: str
+
+    def blame(self) -> None:
+        """The endpoint has failed, also if it was only silent: whoever waits for an answer knows that."""
+
+
 class _NoStream:
     """A stream that there is not."""
 
     def __init__(self, error: Error) -> None:
+        self.url = ""
         self.ended: Deferred[None] = fail(error)
 
     def pause(self) -> None:
@@ -40,40 +62,161 @@ class _NoStream:
     def resume(self) -> None:
         """There is nothing to resume."""
 
+    def blame(self) -> None:
+        """There is nobody to blame."""
+
     def abort(self) -> None:
         """There is nothing to end."""
 
 
+class _RoutedStream:
+    """
+    A stream to an endpoint, or to whichever is asked next, as soon as there is a token.
+
+    See :class:`Stream <txetcd._transport.Stream>`.
+    """
+
+    def __init__(self, way: Way, rpc: Rpc, request: Any, on_message: Callable[[Any], None], endpoint: str) -> None:
+        self._way = way
+        self._rpc = rpc
+        self._request = request
+        self._on_message = on_message
+        self._endpoint = endpoint
+        self._is_paused = False
+        self._stream: Optional[Stream] = None
+        self._work: Deferred[Any] = succeed(None)
+        self._asked_at = 0.0
+        self._token = ""
+        self.url = ""
+        self.ended: Deferred[None] = Deferred(lambda _: self.abort())
+
+    def start(self, seconds: float) -> None:
+        """Begins; a token that must be fetched first may take so many seconds."""
+        if self._way.tokens.is_missing:
+            self._work = self._way.tokens.fetch(seconds)
+            self._work.addCallbacks(lambda _: self._open(), self._failed)
+        else:
+            self._open()
+
+    def _open(self) -> None:
+        way = self._way
+        self._asked_at = way.clock.seconds()
+        self._token = way.tokens.token
+        self.url = self._endpoint or way.endpoints.pick(self._asked_at)
+        metadata = way.metadata(self._rpc, self._request, self._token)
+        self._stream = stream = way.transport.stream(self.url, self._rpc, self._request, self._message, metadata)
+        if self._is_paused:
+            stream.pause()
+        stream.ended.addCallbacks(self._over, self._failed)
+
+    def _message(self, message: Any) -> None:
+        try:
+            self._way.identity.check(self.url, message)
+        except WrongCluster:
+            self._end_with(Failure())
+        else:
+            self._way.endpoints.worked(self.url)
+            self._on_message(message)
+
+    def _over(self, _: None) -> None:
+        if not self.ended.called:
+            self.ended.callback(None)
+
+    def _failed(self, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, Error) and self.url:
+            if isinstance(error, (InvalidAuthToken, AuthOldRevision, UserEmpty)):
+                self._way.tokens.forget(self._token)
+            if is_of_endpoint(error):
+                self.blame()
+        self._end_with(failure)
+
+    def _end_with(self, failure: Failure) -> None:
+        if not self.ended.called:
+            self.ended.errback(failure)
+            if self._stream is not None:
+                self._stream.abort()
+
+    def pause(self) -> None:
+        """See :meth:`Stream.pause <txetcd._transport.Stream.pause>`."""
+        self._is_paused = True
+        if self._stream is not None:
+            self._stream.pause()
+
+    def resume(self) -> None:
+        """See :meth:`Stream.resume <txetcd._transport.Stream.resume>`."""
+        self._is_paused = False
+        if self._stream is not None:
+            self._stream.resume()
+
+    def blame(self) -> None:
+        """See :meth:`CallStream.blame`."""
+        if self.url:
+            self._way.endpoints.failed(self.url, self._asked_at, self._way.clock.seconds())
+            self._way.identity.doubt(self.url)
+
+    def abort(self) -> None:
+        """See :meth:`Stream.abort <txetcd._transport.Stream.abort>`."""
+        self._over(None)
+        self._work.cancel()
+        if self._stream is not None:
+            self._stream.abort()
+
+
 class Calls:
     """
-    Calls and streams to an endpoint.
+    Calls and streams to a cluster.
 
-    :param clock: the reactor.
-    :param transport: carries them.
-    :param endpoint: the URL.
+    :param way: how they are made.
     :param timeout: seconds for a call that is given no timeout.
+    :param counters: counts them.
 
-    :ivar endpoint: as given.
     :ivar is_closed: whether :meth:`close` was called (``bool``).
     """
 
-    def __init__(self, clock: Any, transport: Transport, endpoint: str, timeout: Optional[float] = None) -> None:
-        self._clock = clock
-        self._transport = transport
+    def __init__(self, way: Way, timeout: Optional[float] = None, counters: Optional[Counters] = None) -> None:
+        self._way = way
+        self._counters = counters or Counters()
+        self._clock = way.clock
+        self._transport = way.transport
         self._timeout = DEFAULT_TIMEOUT if timeout is None else timeout
-        self._under_way: dict[Deferred[Any], Rpc] = {}
-        self._streams: dict[Stream, None] = {}
-        self._finishing = 0
+        # the value says whether it must not stop half-way
+        self._under_way: dict[Deferred[Any], bool] = {}
+        # those that are cancelled because the client is closed, and not by the user
+        self._closed: set[Deferred[Any]] = set()
+        self._streams: dict[_RoutedStream, None] = {}
         self._when_finished: list[Deferred[None]] = []
         self._closers: dict[object, Callable[[], None]] = {}
         self._is_shut = False
-        self.endpoint = endpoint
         self.is_closed = False
+
+    @property
+    def endpoint(self) -> str:
+        """The URL that is asked next, if nothing is wrong with it (``str``)."""
+        return self._way.endpoints.urls[0]
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The URLs of all endpoints, that one first (a ``tuple`` of ``str``)."""
+        return self._way.endpoints.urls
+
+    def stats(self) -> ClientStats:
+        """See :meth:`Client.stats <txetcd.Client.stats>`."""
+        now = self._clock.seconds()
+        healthy = {url: self._way.endpoints.is_healthy(url, now) for url in self.endpoints}
+        return ClientStats(
+            self._counters.snapshot(), self.in_flight, len(self._streams), self.connections, healthy
+        )
+
+    @property
+    def has_login(self) -> bool:
+        """Whether there is a name and a password, so that another token can be fetched (``bool``)."""
+        return self._way.tokens.can_be_fetched
 
     @property
     def in_flight(self) -> int:
         """How many calls have not been answered yet (``int``)."""
-        return len(self._under_way) + self._finishing
+        return len(self._under_way)
 
     @property
     def timeout(self) -> float:
@@ -85,19 +228,29 @@ class Calls:
         """How many connections are open (``int``)."""
         return self._transport.connections
 
-    def call(self, rpc: Rpc, request: Any, timeout: Optional[float] = None) -> Deferred[Any]:
+    def call(
+        self,
+        rpc: Rpc,
+        request: Any,
+        timeout: Optional[float] = None,
+        *,
+        is_idempotent: bool = False,
+        endpoint: str = "",
+    ) -> Deferred[Any]:
         """
-        Asks.
+        Asks, and asks again if that does no harm and may help.
 
         :param timeout: seconds for everything, or ``None`` for the default.
-        :returns: a Deferred as of :meth:`Transport.call <txetcd._transport.Transport.call>`. It fails with
-            :class:`~txetcd.errors.Closed` after :meth:`close`.
+        :param is_idempotent: whether it does no harm to carry it out twice, even if the table does not say so.
+        :param endpoint: ask only this one.
+        :returns: a Deferred as of :meth:`Transport.call <txetcd._transport.Transport.call>`, with what the last attempt
+            came to; ``maybe_applied`` of an error speaks of all attempts. It fails with
+            :class:`~txetcd.errors.WrongCluster` if another cluster answers, with what is said of the user's name and
+            password if a token is needed, and with :class:`~txetcd.errors.Closed` after :meth:`close`.
         """
         if self.is_closed:
             return fail(self.located(Closed(), rpc))
-        answer = self._call(rpc, request, timeout)
-        self._under_way[answer] = rpc
-        return answer.addBoth(self._ended, answer)
+        return self._ask(rpc, request, timeout, is_idempotent, endpoint, must_finish=False)
 
     def finish(self, rpc: Rpc, request: Any, timeout: Optional[float] = None) -> Deferred[Any]:
         """
@@ -106,19 +259,39 @@ class Calls:
         """
         if self._is_shut:
             return fail(self.located(Closed(), rpc))
-        self._finishing += 1
-        return self._call(rpc, request, timeout).addBoth(self._finished)
+        return self._ask(rpc, request, timeout, must_finish=True)
 
-    def stream(self, rpc: Rpc, request: Any, on_message: Callable[[Any], None]) -> Stream:
+    def _ask(
+        self,
+        rpc: Rpc,
+        request: Any,
+        timeout: Optional[float],
+        is_idempotent: bool = False,
+        endpoint: str = "",
+        *,
+        must_finish: bool,
+    ) -> Deferred[Any]:
+        seconds = self._timeout if timeout is None else timeout
+        attempts = Attempts(self._way, rpc, request, seconds, is_idempotent, endpoint)
+        answer = attempts.start()
+        self._under_way[answer] = must_finish
+        return answer.addBoth(self._ended, attempts, rpc, self._clock.seconds())
+
+    def stream(
+        self, rpc: Rpc, request: Any, on_message: Callable[[Any], None], *, endpoint: str = ""
+    ) -> CallStream:
         """
         Asks for an answer that goes on: see :meth:`Transport.stream <txetcd._transport.Transport.stream>`. After
         :meth:`close` it has ended before it began, with :class:`~txetcd.errors.Closed`.
+
+        :param endpoint: ask only this one.
         """
         if self.is_closed:
             return _NoStream(self.located(Closed(), rpc))
-        stream = self._transport.stream(self.endpoint, rpc, request, on_message)
+        stream = _RoutedStream(self._way, rpc, request, on_message, endpoint)
         self._streams[stream] = None
-        stream.ended.addErrback(self._explained, rpc).addBoth(self._stream_ended, stream, rpc)
+        stream.ended.addErrback(self._explained, rpc, stream).addBoth(self._stream_ended, stream, rpc)
+        stream.start(self._timeout)
         return stream
 
     def at_close(self, closer: Callable[[], None]) -> Callable[[], None]:
@@ -148,14 +321,19 @@ class Calls:
         self.is_closed = True
         while self._closers:
             self._closers.popitem()[1]()
-        # the last first: those wait for a connection, and must not get one when an earlier one gives it back
-        for answer in reversed(list(self._under_way)):
-            answer.cancel()
+        self._cancel(lambda must_finish: not must_finish)
         for stream in list(self._streams):
             stream.abort()
         closed: Deferred[None] = Deferred(self._lost_patience)
         self._last_finished().addCallback(lambda _: self._shut()).addCallback(self._gone, closed)
         return closed
+
+    def _cancel(self, is_meant: Callable[[bool], bool]) -> None:
+        # the last first: those wait for a connection, and must not get one when an earlier one gives it back
+        for answer, must_finish in reversed(list(self._under_way.items())):
+            if is_meant(must_finish):
+                self._closed.add(answer)
+                answer.cancel()
 
     def _lost_patience(self, _: Deferred[None]) -> None:
         self._shut()
@@ -165,7 +343,7 @@ class Calls:
             closed.callback(None)
 
     def _last_finished(self) -> Deferred[None]:
-        if not self._finishing:
+        if not self._under_way:
             return succeed(None)
         finished: Deferred[None] = Deferred()
         self._when_finished.append(finished)
@@ -174,62 +352,48 @@ class Calls:
     def _shut(self) -> Deferred[None]:
         self._is_shut = True
         waiting, self._when_finished = self._when_finished, []
+        self._cancel(lambda _: True)
         gone = self._transport.close()
         for finished in waiting:
             finished.callback(None)
         return gone
 
-    def _ended(self, result: Any, answer: Deferred[Any]) -> Any:
-        rpc = self._under_way.pop(answer)
-        if self.is_closed and isinstance(result, Failure) and isinstance(result.value, CallCancelled):
-            return Failure(self.located(Closed(maybe_applied=result.value.maybe_applied), rpc))
+    def _ended(self, result: Any, attempts: Attempts, rpc: Rpc, began_at: float) -> Any:
+        answer = attempts.done
+        must_finish = self._under_way.pop(answer)
+        if must_finish and self._when_finished:
+            # what follows from this call is asked by the callbacks that come after this one
+            self._clock.callLater(0, self._check_finished)
+        # whatever is not to be finished ends because of that, whoever has passed it on
+        is_closed = answer in self._closed or (self.is_closed and not must_finish)
+        self._closed.discard(answer)
+        if is_closed and isinstance(result, Failure) and isinstance(result.value, CallCancelled):
+            result = Failure(self.located(Closed(maybe_applied=result.value.maybe_applied), rpc))
+        seconds = self._clock.seconds() - began_at
+        self._counters.count(rpc.name, attempts.url, seconds, max(attempts.retries, 0), result)
         return result
 
-    def _stream_ended(self, result: Any, stream: Stream, rpc: Rpc) -> Any:
+    def _check_finished(self) -> None:
+        while self._when_finished and not self._under_way:
+            self._when_finished.pop().callback(None)
+
+    def _stream_ended(self, result: Any, stream: _RoutedStream, rpc: Rpc) -> Any:
         del self._streams[stream]
         if self.is_closed and result is None:
             return Failure(self.located(Closed(), rpc))
         return result
 
-    def _finished(self, result: Any) -> Any:
-        self._finishing -= 1
-        if self._when_finished:
-            # what follows from this call is asked by the callbacks that come after this one
-            self._clock.callLater(0, self._check_finished)
-        return result
-
-    def _check_finished(self) -> None:
-        while self._when_finished and not self._finishing:
-            self._when_finished.pop().callback(None)
+    def _explained(self, failure: Failure, rpc: Rpc, stream: _RoutedStream) -> Failure:
+        error = failure.value
+        if not isinstance(error, Error):
+            return failure
+        error = explained(error, rpc)
+        if error.endpoint is None:
+            error.call, error.endpoint = rpc.name, stream.url or None
+        return Failure(error)
 
     def located(self, error: E, rpc: Rpc) -> E:
         """*error*, which now says where and at which call it happened."""
         error.call = rpc.name
         error.endpoint = self.endpoint
         return error
-
-    def _call(self, rpc: Rpc, request: Any, timeout: Optional[float]) -> Deferred[Any]:
-        answer = self._transport.call(self.endpoint, rpc, request, self._timeout if timeout is None else timeout)
-        return answer.addErrback(self._explained, rpc)
-
-    def _explained(self, failure: Failure, rpc: Rpc) -> Failure:
-        error = failure.value
-        if not isinstance(error, Error):
-            return failure
-        if not rpc.is_read:
-            error = self._as_of_a_write(error)
-        return Failure(self.located(error, rpc))
-
-    def _as_of_a_write(self, error: Error) -> Error:
-        """Whatever leaves open whether the write was applied says so."""
-        if isinstance(error, (NoSpace, ProtocolViolation)):
-            error.maybe_applied = True
-        elif not error.maybe_applied and self._came_from_server(error) and is_ambiguous(error):
-            unknown = OutcomeUnknown(error.code, error.message)
-            unknown.__cause__ = error
-            return unknown
-        return error
-
-    def _came_from_server(self, error: Error) -> bool:
-        """Whether a server, or something in front of it, answered: what we say ourselves is not ambiguous."""
-        return error.code is not None

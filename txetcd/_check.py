@@ -9,6 +9,7 @@ from typing import Any, Optional, TypeVar, cast
 
 INT64_MAX = 2**63 - 1
 INT64_MIN = -(2**63)
+UINT64_MAX = 2**64 - 1
 
 _MAX_SECONDS = 1e12
 """More of them are none: no clock gets there, and no timer can be set for it."""

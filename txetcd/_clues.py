@@ -6,8 +6,13 @@ Pure: from the first bytes of a server, and from what OpenSSL says, to words.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Optional
+
+import attrs
+
 from ._json import NO_GATEWAY, SPEAKS_TLS, excerpt
-from .errors import Error, ProtocolViolation, Unavailable
+from .errors import Error, ProtocolViolation, TLSFailed
 
 # --- the first bytes that a server sends
 
@@ -41,7 +46,7 @@ def not_http(first: bytes) -> Error:
     """
     if first.startswith(_ALERT):
         # so it has not seen a request
-        return Unavailable(None, SPEAKS_TLS)
+        return TLSFailed(None, SPEAKS_TLS)
     if first[3:_FRAME_SIZE] == _SETTINGS:
         return ProtocolViolation(f"{NO_GATEWAY} the server speaks HTTP/2 and nothing else, as those of gRPC do")
     return ProtocolViolation(f"{NO_GATEWAY} not an answer of HTTP: {excerpt(first)}")
@@ -51,9 +56,13 @@ def not_http(first: bytes) -> Error:
 
 NO_TLS = "the server closed the connection instead of agreeing on TLS; if it does not speak TLS, use http://"
 
-WRONG_NAME = "the server's certificate is not for this host name"
+NO_HANDSHAKE = "the TLS handshake was not completed"
+
+NOT_VERIFIED = "the server's certificate was not verified"
 
 _NOT_TLS = ("wrong version number", "packet length too long", "record layer failure", "unknown protocol")
+
+_NO_AGREEMENT = "alert handshake failure"
 
 _UNTRUSTED = "certificate verify failed"
 
@@ -62,7 +71,24 @@ _OF_THE_CLIENT = ("certificate required", "alert bad certificate", "alert unknow
 
 def is_of_certificate(said: str) -> bool:
     """Whether one side refused the other's certificate: then no request was read, whatever was sent."""
-    return said == WRONG_NAME or any(words in said for words in (_UNTRUSTED, *_OF_THE_CLIENT))
+    return said == WRONG_NAME or _UNTRUSTED in said or is_of_client_certificate(said)
+
+
+def is_of_client_certificate(said: str) -> bool:
+    """Whether the server wants a certificate, or another one."""
+    return any(words in said for words in _OF_THE_CLIENT)
+
+
+def client_certificate(said: str, cert_file: Optional[str]) -> str:
+    """
+    What to look at when the server wants a certificate, or another one.
+
+    :param said: what OpenSSL says.
+    :param cert_file: where the one is that it was shown, if any.
+    """
+    if cert_file is None:
+        return f"the server wants a client certificate: name one with TLS(cert_file=...) ({said})"
+    return f"the server does not accept the client certificate in {cert_file!r} ({said})"
 
 
 def tls_failure(said: str) -> str:
@@ -72,12 +98,96 @@ def tls_failure(said: str) -> str:
     :param said: what OpenSSL says.
     """
     if _UNTRUSTED in said:
-        return (
-            f"{said}: the server's certificate must be valid now, and its authority in the system's trust store, "
-            f"or in $SSL_CERT_FILE"
-        )
-    if any(words in said for words in _OF_THE_CLIENT):
-        return f"the server wants a client certificate that it trusts, which only an agent= of yours can show ({said})"
+        return f"{said}: the server's certificate must be valid now, and its authority one that is trusted"
+    if is_of_client_certificate(said):
+        return f"the server wants a client certificate that it trusts ({said})"
     if any(words in said for words in _NOT_TLS):
         return f"the server does not speak TLS there: use http:// ({said})"
+    if _NO_AGREEMENT in said:
+        return f"the server refuses this kind of TLS, or wants a client certificate ({said})"
     return f"TLS failed ({said})"
+
+
+# --- the server's certificate
+
+WRONG_NAME = "the server's certificate is not for this host name"
+
+NO_NAMES = "the server's certificate names no host in a subjectAltName, and a CommonName does not count"
+
+_MOST_NAMES = 8
+
+
+def wrong_host(host: str, names: Sequence[str]) -> str:
+    """
+    What to say of a certificate that is for others.
+
+    :param host: for whom it should be.
+    :param names: for whom it is.
+    """
+    shown = ", ".join(names[:_MOST_NAMES])
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    # printable, whatever the names are
+    return f"the server's certificate is not for {host}, but for {repr(shown)[1:-1]}{more}"
+
+
+@attrs.frozen
+class Certificate:
+    """
+    What can be said of a certificate.
+
+    :ivar subject: whose it is (``str``).
+    :ivar issuer: who has signed it (``str``).
+    :ivar begin: when it became valid (``str``).
+    :ivar end: when it is no longer (``str``).
+    """
+
+    subject: str
+    issuer: str
+    begin: str
+    end: str
+
+
+# what OpenSSL calls X509_V_ERR_...
+_NOT_YET_VALID = 9
+_HAS_EXPIRED = 10
+_DEPTH_ZERO_SELF_SIGNED = 18
+_SELF_SIGNED_IN_CHAIN = 19
+_NO_ISSUER = (2, 20, 21)
+_INVALID_PURPOSE = 26
+
+
+def distrust(code: int, depth: int, certificate: Certificate, ca_file: Optional[str]) -> str:
+    """
+    What to say of a certificate that OpenSSL does not trust.
+
+    :param code: why not.
+    :param depth: how far it is from the server's own, which has 0.
+    :param ca_file: where those are that are trusted; ``None`` if the system knows.
+    """
+    whose = _SERVERS if depth == 0 else f"the certificate of its authority {certificate.subject!r}"
+    if code == _NOT_YET_VALID:
+        return f"{whose} is not valid before {certificate.begin}: is the clock right?"
+    if code == _HAS_EXPIRED:
+        return f"{whose} has expired: it was valid until {certificate.end}"
+    if code == _INVALID_PURPOSE:
+        return f"{whose} is not meant for this use (extendedKeyUsage)"
+    if code == _DEPTH_ZERO_SELF_SIGNED:
+        return f"{_SERVERS} is signed by nobody but itself, and it is not {_among_trusted(ca_file)}"
+    if code == _SELF_SIGNED_IN_CHAIN:
+        return _unknown_authority(certificate.subject, ca_file)
+    if code in _NO_ISSUER:
+        return _unknown_authority(certificate.issuer, ca_file)
+    return f"{whose} is not trusted (OpenSSL's verify error {code})"
+
+
+_SERVERS = "the server's certificate"
+
+
+def _unknown_authority(name: str, ca_file: Optional[str]) -> str:
+    return f"{_SERVERS} is from an authority that is not {_among_trusted(ca_file)}: {name!r}"
+
+
+def _among_trusted(ca_file: Optional[str]) -> str:
+    if ca_file is None:
+        return "among those that the system trusts (others can be named with TLS(ca_file=...))"
+    return f"in {ca_file!r}"

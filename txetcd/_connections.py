@@ -5,18 +5,21 @@ Connections for HTTP, which are counted, and which say in plain words why they c
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Optional
 
 from twisted.internet import error as network
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IHandshakeListener, ISSLTransport, IStreamClientEndpoint
+from twisted.internet.endpoints import wrapClientTLS
+from twisted.internet.interfaces import IHandshakeListener, IOpenSSLClientConnectionCreator, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from . import _clues
-from .errors import Error, Unavailable
+from ._backoff import in_seconds
+from ._tls import Peer, peer_of, reasons
+from .errors import Error, TLSFailed, Unavailable
 
 # --- what Twisted and OpenSSL say, in our words
 
@@ -53,10 +56,7 @@ def _said(error: BaseException) -> str:
     if type(error).__module__.startswith("service_identity"):
         return _clues.WRONG_NAME
     if _is_of_openssl(error):
-        *_, last = error.args or ("no reason given",)
-        # a list of where in its source, and why
-        reasons = [str(entry[-1]) for entry in last if entry[-1]] if isinstance(last, list) else [str(last)]
-        return "; ".join(dict.fromkeys(reasons))
+        return reasons(error)
     wrapped = getattr(error, "osError", None)
     if isinstance(wrapped, Failure) and wrapped.value is not None:
         # it says why, and its wrapper only when
@@ -115,18 +115,37 @@ class _Connection(ProtocolWrapper):
     A connection that HTTP can end whatever its peer does, and that says why there is no answer where HTTP could not:
     TLS was not agreed on, or the peer speaks something else. Of that Twisted tells nothing, or only at the end of a
     line, which may never come.
+
+    :param is_secure: whether it has TLS.
+
+    :ivar secured: with TLS, fires with the connection when both sides have agreed; fails with
+        :class:`~txetcd.errors.Unavailable` if they do not. Cancelling it drops the connection.
     """
 
-    def __init__(self, factory: Any, wrapped: Any) -> None:
+    def __init__(self, factory: Any, wrapped: Any, is_secure: bool) -> None:
         super().__init__(factory, wrapped)
-        self._wants_tls = self._has_tls = self._is_known = False
+        self._is_secure = is_secure
+        self._peer: Optional[Peer] = None
+        self._has_tls = self._is_known = False
         self._first = b""
+        self.secured: Deferred[_Connection] = Deferred(self._not_secured)
 
     def connectionMade(self) -> None:
-        self._wants_tls = ISSLTransport.providedBy(self.transport)
+        if self._is_secure:
+            self._peer = peer_of(self.transport)
 
     def handshakeCompleted(self) -> None:
+        if self._peer is None or not self._peer.is_verified:
+            # a library that has changed must not do this unnoticed
+            self._not_secured(self.secured, _no_tls(_clues.NOT_VERIFIED))
+            return
         self._has_tls = True
+        self.secured.callback(self)
+
+    def _not_secured(self, secured: Deferred[_Connection], error: Optional[Error] = None) -> None:
+        secured.errback(error or _not_sent(_clues.NO_HANDSHAKE))
+        transport: Any = self.transport
+        transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
         if not self._is_known:
@@ -151,17 +170,40 @@ class _Connection(ProtocolWrapper):
         transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        super().connectionLost(self._explained(reason))  # type: ignore[no-untyped-call]  # of Twisted
+        explained = self._explained(reason)
+        super().connectionLost(explained)  # type: ignore[no-untyped-call]  # of Twisted
+        if self._is_secure and not self.secured.called:
+            self.secured.errback(explained)
 
     def _explained(self, reason: Failure) -> Failure:
-        if self._wants_tls and not self._has_tls:
-            error: Any = reason.value
-            told = _clues.NO_TLS if isinstance(error, network.ConnectionClosed) else describe([error])
-            return Failure(Unavailable(None, f"not sent: {told}"))
+        if self._peer is not None:
+            error = self._told_by_tls(self._peer, reason.value)
+            return reason if error is None else Failure(error)
         is_unheard = not self._is_known and not self._first
-        if is_unheard and not self._wants_tls and reason.check(network.ConnectionDone):
+        if is_unheard and reason.check(network.ConnectionDone):
             return Failure(_ClosedUnheard())
         return reason
+
+    def _told_by_tls(self, peer: Peer, error: Any) -> Optional[Error]:
+        """Why no request was read; ``None`` if one was, perhaps."""
+        said = _said(error)
+        # with TLS 1.3 a server says only after the handshake that it wants a certificate, but before it reads more
+        if not self._is_known and _is_of_openssl(error) and _clues.is_of_client_certificate(said):
+            return _no_tls(_clues.client_certificate(said, peer.cert_file))
+        if self._has_tls:
+            return None
+        if peer.refusal is not None:
+            return _no_tls(peer.refusal)
+        # one that is just stopping closes its connections as well
+        return _not_sent(_clues.NO_TLS) if isinstance(error, network.ConnectionClosed) else _no_tls(describe([error]))
+
+
+def _not_sent(why: str) -> Unavailable:
+    return Unavailable(None, f"not sent: {why}")
+
+
+def _no_tls(why: str) -> TLSFailed:
+    return TLSFailed(None, f"not sent: {why}")
 
 
 class _Counted(Factory):
@@ -169,12 +211,13 @@ class _Counted(Factory):
 
     noisy = False
 
-    def __init__(self, factory: Any, connections: OpenConnections) -> None:
+    def __init__(self, factory: Any, connections: OpenConnections, is_secure: bool) -> None:
         self._factory = factory
         self._connections = connections
+        self._is_secure = is_secure
 
     def buildProtocol(self, addr: Any) -> Any:
-        return _Connection(self, self._factory.buildProtocol(addr))
+        return _Connection(self, self._factory.buildProtocol(addr), self._is_secure)
 
     def registerProtocol(self, p: ProtocolWrapper) -> None:
         """Called by the wrapper when it is connected."""
@@ -188,20 +231,34 @@ class _Counted(Factory):
 @implementer(IStreamClientEndpoint)
 class CountedEndpoint:
     """
-    An endpoint whose connections are counted, and not logged one by one.
+    An endpoint whose connections are counted, and not logged one by one. With TLS they are there when both sides have
+    agreed on it, and not before: what is sent then, the server can read.
 
-    :param endpoint: makes them.
+    :param reactor: the reactor.
+    :param endpoint: makes them, without TLS.
     :param connections: where they are counted.
     :param host: where they go, for the words of an error ...
     :param port: ... which a URL may leave out ...
     :param seconds: ... and how long they are tried.
+    :param creator: makes their TLS, if they have any: one of :class:`~txetcd._tls.Creators`.
     """
 
     def __init__(
-        self, endpoint: IStreamClientEndpoint, connections: OpenConnections, host: str, port: int, seconds: float
+        self,
+        reactor: Any,
+        endpoint: IStreamClientEndpoint,
+        connections: OpenConnections,
+        host: str,
+        port: int,
+        seconds: float,
+        creator: Optional[IOpenSSLClientConnectionCreator] = None,
     ) -> None:
-        self._endpoint = endpoint
+        self._reactor = reactor
+        self._endpoint = endpoint if creator is None else wrapClientTLS(creator, endpoint)
         self._connections = connections
+        self._port = port
+        self._seconds = seconds
+        self._is_secure = creator is not None
         self._unreachable: dict[type, str] = {
             network.ConnectionRefusedError: f"port {port} refuses connections: is etcd running there?",
             network.TimeoutError: f"no connection to port {port} within {seconds:g} seconds",
@@ -210,9 +267,20 @@ class CountedEndpoint:
 
     def connect(self, protocolFactory: Any) -> Any:
         """See :meth:`IStreamClientEndpoint.connect <twisted.internet.interfaces.IStreamClientEndpoint.connect>`."""
-        connected: Deferred[Any] = self._endpoint.connect(_Counted(protocolFactory, self._connections))
+        began = self._reactor.seconds()
+        factory = _Counted(protocolFactory, self._connections, self._is_secure)
+        connected: Deferred[Any] = self._endpoint.connect(factory)
+        if self._is_secure:
+            connected.addCallback(self._secured, began)
         return connected.addCallbacks(lambda connection: connection.wrappedProtocol, self._failed)
+
+    def _secured(self, connection: _Connection, began: float) -> Deferred[_Connection]:
+        left = max(0.0, began + self._seconds - self._reactor.seconds())
+        return connection.secured.addTimeout(left, self._reactor, self._too_slow)
+
+    def _too_slow(self, result: object, timeout: float) -> Failure:
+        return Failure(_not_sent(f"{_clues.NO_HANDSHAKE} at port {self._port} within {in_seconds(self._seconds)}"))
 
     def _failed(self, failure: Failure) -> Failure:
         words = self._unreachable.get(type(failure.value))
-        return failure if words is None else Failure(Unavailable(None, f"not sent: {words}"))
+        return failure if words is None else Failure(_not_sent(words))

@@ -12,6 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ._backoff import in_seconds
 from .errors import Timeout
 
 T = TypeVar("T")
@@ -108,8 +109,7 @@ class _Within:
         self._work = work
         self._is_expired = False
         self._is_ending = False
-        self._what = what
-        self._timeout = timeout
+        self._late = "" if timeout is None else f"{what} within {in_seconds(timeout)}"
         self._timer = None if timeout is None else clock.callLater(timeout, self._expire)
         self.result: Deferred[Any] = Deferred(self._cancelled)
         work.addBoth(self._done)
@@ -138,9 +138,5 @@ class _Within:
         if self.result.called:
             return
         if self._is_expired and isinstance(outcome, Failure) and outcome.check(CancelledError):
-            outcome = Failure(self._late(isinstance(outcome.value, LeftBehind)))
+            outcome = Failure(Timeout(self._late, isinstance(outcome.value, LeftBehind)))
         self.result.callback(outcome)
-
-    def _late(self, is_left_behind: bool) -> Timeout:
-        unit = "second" if self._timeout == 1 else "seconds"
-        return Timeout(f"{self._what} within {self._timeout:g} {unit}", is_left_behind)

@@ -23,11 +23,11 @@ from hyperlink import EncodedURL
 from treq.client import HTTPClient
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IConsumer, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool, ResponseDone, ResponseFailed
+from twisted.web.client import URI, Agent, HTTPConnectionPool, ResponseDone, ResponseFailed
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer
@@ -35,11 +35,23 @@ from zope.interface import implementer
 
 from . import _json
 from ._answers import flaw_of
+from ._backoff import in_seconds
+from ._check import what_came
 from ._connections import CountedEndpoint, OpenConnections, describe, is_of_certificate, is_of_connection
 from ._lines import LineFramer
 from ._schema import LEASE_KEEP_ALIVE, LEASE_REVOKE, Rpc
-from ._transport import CallCancelled
-from .errors import Closed, Error, OutcomeUnknown, ProtocolViolation, Timeout, Unavailable
+from ._tls import TLS, Creators
+from ._transport import CallCancelled, Metadata
+from .errors import (
+    INVALID_ARGUMENT,
+    Closed,
+    Error,
+    OutcomeUnknown,
+    ProtocolViolation,
+    Timeout,
+    TLSFailed,
+    Unavailable,
+)
 
 MAX_CONCURRENT = 16
 """Calls at a time, and so sockets, for each endpoint. More of them make etcd no faster, and cost it memory."""
@@ -63,6 +75,9 @@ MAX_LINE = 128 * 1024 * 1024
 Bytes of a line of a stream. Watches come in fragments of some megabytes; but one event comes in one line, and a server
 can be told to take larger ones than the 1.5 MiB of its default.
 """
+
+_SERVER_IS_LATER = 0.1
+"""Seconds that the server has more than we have: our own deadline says more of what has happened than the server's."""
 
 _REFUSAL_SIZE = 64 * 1024
 """Bytes that are read of the body of a stream that was refused."""
@@ -130,14 +145,33 @@ def _translated(failure: Failure, is_sent: bool, rpc: Rpc) -> Error:
     causes = list(_leaves(failure.value))
     for cause in causes:
         if isinstance(cause, Error):
-            return cause
-    if not is_sent or any(map(is_of_certificate, causes)):
+            return Unavailable(None, f"not sent: {_CUT_SHORT}") if _is_cut_short(cause) else cause
+    if any(map(is_of_certificate, causes)):
+        return TLSFailed(None, f"not sent: {describe(causes)}")
+    if not is_sent:
         return Unavailable(None, f"not sent: {describe(causes)}")
     of_connection = list(filter(is_of_connection, causes))
     if not of_connection:
         return ProtocolViolation(_broken(failure.value, causes))
     lost = f"the connection was lost before the answer was complete: {describe(of_connection)}"
     return Unavailable(None, lost) if rpc.is_read else OutcomeUnknown(None, lost)
+
+
+_CUT_SHORT = "the connection ended in the request, and the server got a part of it"
+
+
+def _is_cut_short(error: Error) -> bool:
+    """Whether the gateway says that the JSON of a request ended early. All of ours is whole when it leaves."""
+    return (error.code, error.message) == (INVALID_ARGUMENT, "unexpected EOF")
+
+
+def _waited_for(result: Any) -> str:
+    """What a request that was not sent has waited for, if that is known, by what came of it when it was cancelled."""
+    causes = _leaves(result.value) if isinstance(result, Failure) else ()
+    for cause in causes:
+        if isinstance(cause, Error):
+            return f": {cause.message.replace('not sent: ', '', 1)}"
+    return ""
 
 
 def _broken(error: Any, causes: list[BaseException]) -> str:
@@ -234,14 +268,16 @@ class _LineReceiver(Protocol):
 @implementer(IAgentEndpointFactory)
 class _Endpoints:
     """
-    Connects as the standard ``Agent`` does: by host name, with TLS that is verified against the system's trust store.
+    Connects as the standard ``Agent`` does: by host name, with TLS that is verified.
 
+    :param creators: make the TLS.
     :param connections: where they are counted.
     """
 
-    def __init__(self, reactor: Any, connect_timeout: float, connections: OpenConnections) -> None:
+    def __init__(self, reactor: Any, connect_timeout: float, creators: Creators, connections: OpenConnections) -> None:
         self._reactor = reactor
         self._connect_timeout = connect_timeout
+        self._creators = creators
         self._connections = connections
         self._made: dict[tuple[bytes, bytes, int], IStreamClientEndpoint] = {}
 
@@ -255,9 +291,10 @@ class _Endpoints:
     def _make(self, scheme: bytes, host: bytes, port: int) -> IStreamClientEndpoint:
         name = host.decode("ascii").strip("[]")
         endpoint = self._of_address(name, port)
-        if scheme == b"https":
-            endpoint = wrapClientTLS(BrowserLikePolicyForHTTPS().creatorForNetloc(host, port), endpoint)
-        return CountedEndpoint(endpoint, self._connections, name, port, self._connect_timeout)
+        creator = self._creators.creator(name) if scheme == b"https" else None
+        return CountedEndpoint(
+            self._reactor, endpoint, self._connections, name, port, self._connect_timeout, creator
+        )
 
     def _of_address(self, host: str, port: int) -> IStreamClientEndpoint:
         # an address needs no search for the best of several, which notices a refusal only after a third of a second
@@ -332,6 +369,8 @@ class _Call:
         self._request = request
         self._body = _Body(_json.encode(rpc, request))
         self._work: Deferred[Any] = succeed(None)
+        self._is_late = False
+        self._waited_for = ""
         self.done: Deferred[Any] = Deferred(self._cancelled)
 
     def start(self, slots: _Slots, post: Callable[[_Body], Deferred[Any]], limit: int) -> None:
@@ -364,6 +403,9 @@ class _Call:
         if self.done.called:
             # cancelled, or too late: what came of it does not matter any more
             return
+        if self._is_late:
+            self._waited_for = _waited_for(result)
+            return
         if isinstance(result, Failure):
             result = Failure(_translated(result, self._body.is_sent, self._rpc))
         self.done.callback(result)
@@ -394,10 +436,13 @@ class _Call:
 
     def _expire(self, timeout: float) -> None:
         if self._body.is_sent:
-            error = Timeout(f"sent, but no answer within {timeout:g} seconds", self._maybe_applied())
-        else:
-            error = Timeout(f"could not be sent within {timeout:g} seconds")
-        self._abort(error)
+            self._abort(Timeout(f"sent, but no answer within {in_seconds(timeout)}", self._maybe_applied()))
+            return
+        # what it waits for is known to what is cancelled
+        self._is_late = True
+        self._work.cancel()
+        if not self.done.called:
+            self.done.errback(Timeout(f"could not be sent within {in_seconds(timeout)}{self._waited_for}"))
 
     def _abort(self, error: Exception) -> None:
         """Fails the call with *error*, leaves the queue, drops the connection."""
@@ -494,6 +539,48 @@ class _Stream:
 # --- the transport
 
 
+_MOST_DIGITS = 99_999_999
+"""gRPC knows no deadline with more of them."""
+
+
+def _deadline(milliseconds: int) -> bytes:
+    if milliseconds <= _MOST_DIGITS:
+        return b"%dm" % milliseconds
+    return b"%dS" % min(milliseconds // 1000 + 1, _MOST_DIGITS)
+
+
+class _HeadersCache:
+    """
+    The headers of requests. Most calls have the same ones, and it takes its time to make them.
+    """
+
+    _LIMIT = 1000
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[Metadata, Optional[int]], Headers] = {}
+
+    def of(self, metadata: Metadata, timeout: Optional[float]) -> Headers:
+        """The headers for *metadata*, and for a server that shall stop after *timeout* seconds."""
+        milliseconds = None if timeout is None else int((timeout + _SERVER_IS_LATER) * 1000)
+        key = (metadata, milliseconds)
+        headers = self._made.get(key)
+        if headers is None:
+            if len(self._made) >= self._LIMIT:
+                self._made.clear()
+            headers = self._made[key] = self._make(metadata, milliseconds)
+        return headers
+
+    def _make(self, metadata: Metadata, milliseconds: Optional[int]) -> Headers:
+        headers = Headers({b"Content-Type": [b"application/json"]})
+        if metadata.token:
+            headers.addRawHeader(b"Authorization", metadata.token.encode("ascii"))
+        if metadata.requires_leader:
+            headers.addRawHeader(b"Grpc-Metadata-hasleader", b"true")
+        if milliseconds is not None:
+            headers.addRawHeader(b"Grpc-Timeout", _deadline(milliseconds))
+        return headers
+
+
 class Gateway:
     """
     etcd's JSON gateway: see :class:`Transport <txetcd._transport.Transport>`.
@@ -502,6 +589,7 @@ class Gateway:
     :param connect_timeout: seconds for one attempt to connect.
     :param pool: the user's pool for calls, instead of one of ours.
     :param agent: the user's agent, instead of one of ours, for calls and streams.
+    :param tls: how connections are secured; excludes *agent*.
     :param max_answer: bytes of an answer at the most.
     :param max_line: bytes of a line of a stream at the most.
     """
@@ -512,6 +600,7 @@ class Gateway:
         connect_timeout: float,
         pool: Optional[HTTPConnectionPool] = None,
         agent: Optional[IAgent] = None,
+        tls: Optional[TLS] = None,
         max_answer: int = MAX_ANSWER,
         max_line: int = MAX_LINE,
     ) -> None:
@@ -522,36 +611,50 @@ class Gateway:
             raise ValueError("pool and agent exclude each other: the agent has a pool of its own")
         if pool is not None and not isinstance(pool, HTTPConnectionPool):
             raise TypeError(f"pool must be a twisted.web.client.HTTPConnectionPool, not {type(pool).__name__}")
+        if tls is not None and not isinstance(tls, TLS):
+            raise TypeError(f"tls must be a txetcd.TLS, not {what_came(tls)}")
+        if tls is not None and agent is not None:
+            raise ValueError("tls and agent exclude each other: the agent has a TLS of its own")
         self._call_connections, self._stream_connections = OpenConnections(), OpenConnections()
         self._own_pool = _pool(reactor) if pool is None and agent is None else None
-        endpoints = _Endpoints(reactor, connect_timeout, self._call_connections)
+        creators = Creators(tls or TLS())
+        endpoints = _Endpoints(reactor, connect_timeout, creators, self._call_connections)
         calls = agent or Agent.usingEndpointFactory(reactor, endpoints, pool or self._own_pool)
-        endpoints = _Endpoints(reactor, connect_timeout, self._stream_connections)
+        endpoints = _Endpoints(reactor, connect_timeout, creators, self._stream_connections)
         streams = agent or Agent.usingEndpointFactory(reactor, endpoints)
         self._calls_client = HTTPClient(calls)
         self._streams_client = HTTPClient(streams)
         self._max_answer = max_answer
         self._max_line = max_line
-        self._headers = Headers({b"Content-Type": [b"application/json"]})
+        self._headers = _HeadersCache()
         self._urls: dict[tuple[str, str], _RenderedURL] = {}
         self._slots: dict[tuple[str, str], _Slots] = {}
         self._calls: dict[_Call, None] = {}
         self._streams: dict[_Stream, None] = {}
 
-    def call(self, endpoint: str, rpc: Rpc, request: Any, timeout: Optional[float]) -> Deferred[Any]:
+    def call(self, endpoint: str, rpc: Rpc, request: Any, timeout: float, metadata: Metadata) -> Deferred[Any]:
         """See :meth:`Transport.call <txetcd._transport.Transport.call>`."""
-        post = self._post(self._calls_client, endpoint, rpc)
+        asked_at = self._reactor.seconds()
+
+        def headers() -> Headers:
+            # made when it is its turn, for the server shall not work longer than somebody waits; in whole steps, so
+            # that those who have waited differently have the same ones
+            waited = min(max(0.0, self._reactor.seconds() - asked_at), timeout)
+            return self._headers.of(metadata, timeout - int(waited / _SERVER_IS_LATER) * _SERVER_IS_LATER)
+
+        post = self._post(self._calls_client, endpoint, rpc, headers)
         call = _Call(rpc, request)
         self._track(self._calls, call, call.done)
-        if timeout is not None:
-            call.limit(self._reactor, timeout)
+        call.limit(self._reactor, timeout)
         call.done.addErrback(self._distrust)
         call.start(self._slots_for(endpoint, rpc), post, self._max_answer)
         return call.done
 
-    def stream(self, endpoint: str, rpc: Rpc, request: Any, on_message: Callable[[Any], None]) -> _Stream:
+    def stream(
+        self, endpoint: str, rpc: Rpc, request: Any, on_message: Callable[[Any], None], metadata: Metadata
+    ) -> _Stream:
         """See :meth:`Transport.stream <txetcd._transport.Transport.stream>`."""
-        post = self._post(self._streams_client, endpoint, rpc)
+        post = self._post(self._streams_client, endpoint, rpc, lambda: self._headers.of(metadata, None))
         stream = _Stream(rpc, request, on_message)
         self._track(self._streams, stream, stream.ended)
         stream.start(post, self._max_line)
@@ -596,14 +699,16 @@ class Gateway:
         living[one] = None
         end.addBoth(ended)
 
-    def _post(self, client: HTTPClient, endpoint: str, rpc: Rpc) -> Callable[[_Body], Deferred[Any]]:
+    def _post(
+        self, client: HTTPClient, endpoint: str, rpc: Rpc, headers: Callable[[], Headers]
+    ) -> Callable[[_Body], Deferred[Any]]:
         if rpc.path is None:
             raise ValueError(f"{rpc.name} cannot be had over HTTP/1.1")
         path = rpc.path
-        options = {"headers": self._headers, "allow_redirects": False, "unbuffered": True, "reactor": self._reactor}
+        options = {"allow_redirects": False, "unbuffered": True, "reactor": self._reactor}
 
         def post(body: _Body) -> Deferred[Any]:
-            return client.post(self._url(endpoint, path), data=body, **options)
+            return client.post(self._url(endpoint, path), data=body, headers=headers(), **options)
 
         # a host name may turn out to be none, and an agent of the user's may raise
         return lambda body: maybeDeferred(post, body)

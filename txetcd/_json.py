@@ -29,6 +29,7 @@ from .errors import (
     HostNotAllowed,
     ProtocolViolation,
     RequestTooLarge,
+    TLSFailed,
     Unavailable,
     Unimplemented,
     class_for,
@@ -340,7 +341,7 @@ _PAGES: list[tuple[int, str, type[Error], Optional[int], str]] = [
         "no etcd gateway there: a wrong path, a port for peers, or --enable-grpc-gateway=false?",
     ),
     # Go, nginx, Apache, Tomcat: nobody has looked at the request
-    (400, r"HTTPS (server|port)|SSL-enabled|requires TLS", Unavailable, None, SPEAKS_TLS),
+    (400, r"HTTPS (server|port)|SSL-enabled|requires TLS", TLSFailed, None, SPEAKS_TLS),
     (413, "", RequestTooLarge, RESOURCE_EXHAUSTED, "the request is too large"),
     (421, "", HostNotAllowed, None, "the server does not serve this host name"),
     (502, "", Unavailable, UNAVAILABLE, "bad gateway"),

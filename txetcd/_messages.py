@@ -12,7 +12,7 @@ from typing import Optional, Union
 import attrs
 
 from .keyset import KeySet
-from .values import Event, Header, KeyValue, Range, shown_size
+from .values import Alarm, Event, Header, KeyValue, Member, Range, shown_size
 
 
 def _secret(value: str) -> str:
@@ -176,17 +176,6 @@ class LeaseLeasesResponse:
 
 
 @attrs.frozen
-class Member:
-    """A member of the cluster; without a name it has not started yet."""
-
-    member_id: int = 0
-    name: str = ""
-    peer_urls: list[str] = attrs.field(factory=list)
-    client_urls: list[str] = attrs.field(factory=list)
-    is_learner: bool = False
-
-
-@attrs.frozen
 class MemberAddRequest:
     """Add a member."""
 
@@ -231,6 +220,11 @@ class MemberListRequest:
 
     linearizable: bool = False
 
+    @property
+    def serializable(self) -> bool:
+        """Whether what the member knows itself will do (``bool``), as other requests call it."""
+        return not self.linearizable
+
 
 @attrs.frozen
 class MemberListResponse:
@@ -253,27 +247,11 @@ class AlarmRequest:
 
 
 @attrs.frozen
-class AlarmMember:
-    """An alarm of a member."""
-
-    member_id: int = 0
-    alarm: str = "NONE"
-
-
-@attrs.frozen
 class AlarmResponse:
     """The alarms."""
 
     header: Header = attrs.field(factory=Header)
-    alarms: list[AlarmMember] = attrs.field(factory=list)
-
-
-@attrs.frozen
-class HashResponse:
-    """The hash of the whole backend."""
-
-    header: Header = attrs.field(factory=Header)
-    hash: int = 0
+    alarms: list[Alarm] = attrs.field(factory=list)
 
 
 @attrs.frozen
@@ -281,16 +259,6 @@ class HashKVRequest:
     """Hash the keys up to a revision; 0 means now."""
 
     revision: int = 0
-
-
-@attrs.frozen
-class HashKVResponse:
-    """The hash of the keys from ``compact_revision`` to ``hash_revision`` (the latter from etcd 3.6)."""
-
-    header: Header = attrs.field(factory=Header)
-    hash: int = 0
-    compact_revision: int = 0
-    hash_revision: int = 0
 
 
 @attrs.frozen
@@ -327,15 +295,6 @@ class DowngradeResponse:
 
 
 # --- Auth
-
-
-@attrs.frozen
-class AuthStatusResponse:
-    """Whether authentication is on."""
-
-    header: Header = attrs.field(factory=Header)
-    enabled: bool = False
-    auth_revision: int = 0
 
 
 @attrs.frozen

@@ -300,7 +300,7 @@ _message("LeaseLeasesResponse", m.LeaseLeasesResponse, _HEADER + "repeated Lease
 
 # --- Cluster
 
-_message("Member", m.Member, """
+_message("Member", values.Member, """
     uint64 ID = 1                           -> member_id
     string name = 2
     repeated string peerURLs = 3            -> peer_urls
@@ -334,9 +334,9 @@ _message("AlarmRequest", m.AlarmRequest, """
     uint64 memberID = 2                     -> member_id
     AlarmType alarm = 3
 """)
-_message("AlarmMember", m.AlarmMember, """
+_message("AlarmMember", values.Alarm, """
     uint64 memberID = 1                     -> member_id
-    AlarmType alarm = 2
+    AlarmType alarm = 2                     -> type
 """)
 _message("AlarmResponse", m.AlarmResponse, _HEADER + "repeated AlarmMember alarms = 2")
 _message("StatusRequest", m.Empty)
@@ -361,9 +361,9 @@ _message("StatusResponse", values.Status, _HEADER + """
 _message("DefragmentRequest", m.Empty)
 _message("DefragmentResponse", m.Acknowledgement, _HEADER)
 _message("HashRequest", m.Empty)
-_message("HashResponse", m.HashResponse, _HEADER + "uint32 hash = 2")
+_message("HashResponse", values.Hash, _HEADER + "uint32 hash = 2")
 _message("HashKVRequest", m.HashKVRequest, "int64 revision = 1")
-_message("HashKVResponse", m.HashKVResponse, _HEADER + """
+_message("HashKVResponse", values.HashKV, _HEADER + """
     uint32 hash = 2
     int64 compact_revision = 3
     int64 hash_revision = 4
@@ -389,7 +389,7 @@ _message("AuthEnableResponse", m.Acknowledgement, _HEADER)
 _message("AuthDisableRequest", m.Empty)
 _message("AuthDisableResponse", m.Acknowledgement, _HEADER)
 _message("AuthStatusRequest", m.Empty)
-_message("AuthStatusResponse", m.AuthStatusResponse, _HEADER + """
+_message("AuthStatusResponse", values.AuthStatus, _HEADER + """
     bool enabled = 2
     uint64 authRevision = 3                 -> auth_revision
 """)

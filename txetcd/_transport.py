@@ -6,8 +6,9 @@ Above it nobody knows JSON, HTTP or frames; below it nobody knows what a lock is
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional, Protocol
+from typing import Any, Callable, Protocol
 
+import attrs
 from twisted.internet.defer import CancelledError, Deferred
 
 from ._schema import Rpc
@@ -27,6 +28,19 @@ class CallCancelled(CancelledError):
     def __str__(self) -> str:
         sent = "a write had been sent, which may be applied" if self.maybe_applied else "no write had been sent"
         return f"the call was cancelled: {sent}"
+
+
+@attrs.frozen
+class Metadata:
+    """
+    What goes along with a request.
+
+    :ivar token: proves who asks; ``""`` for nobody.
+    :ivar requires_leader: whether a member that knows no leader shall refuse at once.
+    """
+
+    token: str = attrs.field(default="", repr=False)
+    requires_leader: bool = False
 
 
 class Stream(Protocol):
@@ -54,13 +68,14 @@ class Transport(Protocol):
     Carries requests to an endpoint and answers back.
     """
 
-    def call(self, endpoint: str, rpc: Rpc, request: Any, timeout: Optional[float]) -> Deferred[Any]:
+    def call(self, endpoint: str, rpc: Rpc, request: Any, timeout: float, metadata: Metadata) -> Deferred[Any]:
         """
         Asks once.
 
         :param endpoint: the URL.
         :param request: an instance of a class that stands for ``rpc.request``.
-        :param timeout: seconds for everything: waiting for a connection, connecting, sending, the whole answer.
+        :param timeout: seconds for everything: waiting for a connection, connecting, sending, the whole answer. The
+            server is told, so that it stops working on what nobody waits for any more.
         :returns: a Deferred that fires with an instance of the class that stands for ``rpc.response``. It fails with
             what the server said; :class:`~txetcd.errors.Unavailable` if the request was not sent, or was lost and may
             be repeated; :class:`~txetcd.errors.OutcomeUnknown` if it was lost and may not;
@@ -68,7 +83,9 @@ class Transport(Protocol):
             with :class:`CallCancelled`, and drops the connection if the request is on its way.
         """
 
-    def stream(self, endpoint: str, rpc: Rpc, request: Any, on_message: Callable[[Any], None]) -> Stream:
+    def stream(
+        self, endpoint: str, rpc: Rpc, request: Any, on_message: Callable[[Any], None], metadata: Metadata
+    ) -> Stream:
         """
         Asks for an answer that goes on.
 

@@ -5,8 +5,11 @@ The URLs of endpoints.
 from __future__ import annotations
 
 import re
-from typing import Optional
+from collections.abc import Iterable
+from typing import Optional, cast
 from urllib.parse import SplitResult, urlsplit
+
+from ._check import is_series, what_came
 
 DEFAULT_URL = "http://localhost:2379"
 
@@ -26,8 +29,6 @@ def check_url(argument: str, value: object) -> str:
     :raises TypeError: names the *argument*, if it is no text.
     :raises ValueError: names the *argument*, and shows the value, if it is no URL that can be asked.
     """
-    if isinstance(value, (list, tuple)):
-        raise TypeError(f"{argument} must be a str, not {type(value).__name__}: only one endpoint is supported")
     if not isinstance(value, str):
         raise TypeError(f"{argument} must be a str, not {type(value).__name__}")
     problem = _problem(value)
@@ -37,12 +38,37 @@ def check_url(argument: str, value: object) -> str:
     return f"{scheme.lower()}://{rest.rstrip('/')}"
 
 
+def check_urls(argument: str, value: object) -> tuple[str, ...]:
+    """
+    *value* as the URLs of endpoints: one, several with commas between them, or a list of them.
+
+    :raises TypeError: names the *argument*, if it is none of these.
+    :raises ValueError: names the *argument*, and shows what is wrong: an URL that cannot be asked, none at all, or URLs
+        of several schemes.
+    """
+    if isinstance(value, str):
+        # not split where a password might have a comma in it: its half would be shown
+        parts = [] if "@" in value else [part for part in value.split(",") if part.strip()]
+        values: list[object] = [*parts] or [value]
+    elif is_series(value):
+        values = list(cast("Iterable[object]", value))
+    else:
+        raise TypeError(f"{argument} must be a str, or a list of them, not {what_came(value)}")
+    if not values:
+        raise ValueError(f"{argument} must not be empty")
+    urls = tuple(dict.fromkeys(check_url(argument, one) for one in values))
+    schemes = sorted({url.partition("://")[0] for url in urls})
+    if len(schemes) > 1:
+        raise ValueError(f"{argument} must have one scheme for all, not {' and '.join(schemes)}")
+    return urls
+
+
 def _problem(value: str) -> Optional[str]:
     """What is wrong with it: words that go on with the value."""
     if not value.isprintable() or " " in value.strip():
         return "has a space or a control character"
     if "," in value:
-        return "is more than one URL, and only one endpoint is supported"
+        return "has a comma"
     scheme, separator, _ = value.strip().partition("://")
     if separator and scheme.lower() in _NOT_YET:
         return "does not begin with http:// or https://, and gRPC is not spoken yet"

@@ -5,34 +5,44 @@ The client: wiring, and the user's verbs.
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Optional, Union, cast
 
+import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from . import _schema as schema
-from ._calls import Calls
+from ._attempts import Identity, Way
+from ._backoff import Backoff, Policy
+from ._calls import DEFAULT_TIMEOUT, LONG_TIMEOUT, Calls
 from ._check import check_flag, check_int, check_int64, check_key, check_optional_int, check_seconds, what_came
 from ._context import ContextDeferred, context, until, within
+from ._counters import Counters, OnCall
+from ._credentials import authenticator, check_credentials
+from ._endpoints import Endpoints
 from ._gateway import Gateway
 from ._messages import Acknowledgement, CompactionRequest, Empty
-from ._url import DEFAULT_URL, check_url
+from ._sync import EndpointSync, Mapping, check_mapping
+from ._tls import TLS
+from ._tokens import Tokens
+from ._url import DEFAULT_URL, check_urls
+from .auth import Auth
+from .cluster import Cluster
 from .errors import AlreadyExists, Closed, Compacted, CompareFailed, Error, Failed, Timeout, Unavailable
 from .keyset import KeySet
 from .lease import MAX_TIME_TO_LIVE, Lease, grant
+from .maintenance import Maintenance
 from .ops import Comp, CompCreated, CompModified, CompValue, OpDel, OpGet, OpSet, Transaction, TransactionBuilder
 from .recipes.lock import TIME_TO_LIVE, Lock
-from .values import Deleted, Event, Header, KeyValue, Outcome, Range, Revision, Status, Success
+from .values import ClientStats, Deleted, Event, Header, KeyValue, Outcome, Range, Revision, Status, Success
 from .watch import LOOK_AGAIN, WATCH_AGAIN, Keys, Watch, WatchDeferred, WatchOptions, key_sets
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for one attempt to connect, unless told otherwise."""
-
-_PHYSICAL_TIMEOUT = 120.0
-"""Seconds for a compaction that waits until the disk is done, unless told otherwise."""
 
 
 class Client:
@@ -53,37 +63,83 @@ class Client:
     * What cannot be asked is a ``TypeError`` or ``ValueError`` that names the argument, raised at once: nothing is
       sent.
 
+    A call that fails is tried again, at another endpoint if there are several, as long as that does no harm and the
+    deadline allows it: what only reads, and what was certainly not carried out. A write whose answer was lost is not,
+    unless it is said to be *idempotent*.
+
     :param reactor: the reactor.
     :param url: the URL of the server (``str``), such as ``"http://localhost:2379"`` (the default, if the environment
-        has no ``ETCD_URL``).
+        has no ``ETCD_URL``); of several members a list of them, or one text with commas in between.
     :param pool: a ``twisted.web.client.HTTPConnectionPool`` to use for calls, instead of one of our own.
     :param timeout: seconds for each call, unless it is told otherwise; 10 by default.
-    :param connect_timeout: seconds for one attempt to connect; 5 by default.
+    :param connect_timeout: seconds for one attempt to connect, the TLS handshake included; 5 by default.
     :param agent: any ``twisted.web.iweb.IAgent`` to make requests with, instead of one of our own; excludes *pool*.
+    :param credentials: ``("user", "password")``, or a token of yours (``str``).
+    :param tls: how connections are secured, if the URL is one with ``https://``: a :class:`~txetcd.TLS`. Without it the
+        system's trust store counts, and no certificate is shown. Excludes *agent*. A *pool* must not be shared by
+        clients with different ones.
+    :param require_leader: let a member that is cut off from the others refuse at once, so that another one is asked.
+    :param retry: how long to wait before trying again: called with the number of rounds that have failed (from 1 on; a
+        round has failed when a majority of the endpoints has), tells the seconds, or ``None`` to give up. By default
+        :class:`~txetcd.Backoff`; :func:`~txetcd.never` tries everything once.
+    :param sync_interval: ask the cluster every so many seconds which members it has, and make these the endpoints.
+    :param endpoint_mapping: called with each URL (``str``) that a member advertises, tells the one that it has from
+        here, or ``None`` to leave it out: for :meth:`sync_endpoints` and *sync_interval*.
+    :param on_call: called with a :class:`~txetcd.CallRecord` for each call that has ended, to measure with. What it
+        raises is logged.
 
     :ivar reactor: as given.
-    :ivar url: the URL in use (``str``).
     """
 
     def __init__(
         self,
         reactor: Any,
-        url: Optional[str] = None,
+        url: Union[str, Sequence[str], None] = None,
         pool: Any = None,
         timeout: Optional[float] = None,
         connect_timeout: Optional[float] = None,
         *,
         agent: Any = None,
+        credentials: Union[str, tuple[str, str], None] = None,
+        tls: Optional[TLS] = None,
+        require_leader: bool = True,
+        retry: Optional[Policy] = None,
+        sync_interval: Optional[float] = None,
+        endpoint_mapping: Optional[Mapping] = None,
+        on_call: Optional[OnCall] = None,
     ) -> None:
         if not IReactorTime.providedBy(reactor):
             # most likely forgotten, so that the URL stands in its place
             raise TypeError(f"reactor must be a Twisted reactor, not {type(reactor).__name__}: Client(reactor, url)")
         self.reactor = reactor
-        self.url = check_url("url", url) if url is not None else _default_url()
-        check_seconds("timeout", timeout)
+        urls = check_urls("url", url) if url is not None else _default_urls()
+        if isinstance(tls, TLS) and not urls[0].startswith("https://"):
+            raise ValueError(f"tls is for https:// URLs, and {urls[0]} is none")
+        timeout = check_seconds("timeout", timeout) or DEFAULT_TIMEOUT
         connect_timeout = check_seconds("connect_timeout", connect_timeout) or CONNECT_TIMEOUT
-        gateway = Gateway(reactor, connect_timeout, pool, agent)
-        self._calls = Calls(reactor, gateway, self.url, timeout)
+        for name, function in (("retry", retry), ("on_call", on_call)):
+            if function is not None and not callable(function):
+                raise TypeError(f"{name} must be callable, not {what_came(function)}")
+        way = Way(
+            reactor,
+            Gateway(reactor, connect_timeout, pool, agent, tls),
+            Endpoints(urls, random.random),
+            Identity(),
+            Tokens(reactor),
+            retry or Backoff(),
+            check_flag("require_leader", require_leader),
+            random.random,
+        )
+        login = check_credentials(credentials)
+        if isinstance(login, str):
+            way = attrs.evolve(way, tokens=Tokens(reactor, None, login))
+        elif login is not None:
+            way = attrs.evolve(way, tokens=Tokens(reactor, authenticator(way, login, timeout)))
+        self._way = way
+        self._calls = Calls(way, timeout, Counters(on_call))
+        self._sync = EndpointSync(self._calls, reactor, way.endpoints, check_mapping(endpoint_mapping))
+        if check_seconds("sync_interval", sync_interval) is not None:
+            self._sync.start(cast(float, sync_interval))
 
     def close(self) -> Deferred[None]:
         """
@@ -106,7 +162,61 @@ class Client:
 
     def __repr__(self) -> str:
         state = " CLOSED" if self._calls.is_closed else ""
-        return f"<Client{state} {self.url} connections={self._calls.connections} calls={self._calls.in_flight}>"
+        counts = f"connections={self._calls.connections} calls={self._calls.in_flight}"
+        return f"<Client{state} {','.join(self.endpoints)} {counts}>"
+
+    # --- endpoints
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The URLs of all endpoints, the one that is asked first at the moment at the head (a ``tuple`` of ``str``)."""
+        return self._way.endpoints.urls
+
+    def set_endpoints(self, url: Union[str, Sequence[str]]) -> None:
+        """
+        Asks these endpoints from now on. What is under way goes on where it is.
+
+        :param url: as of :class:`Client`, with the scheme that the client has.
+        """
+        urls = check_urls("url", url)
+        scheme = self.endpoints[0].partition("://")[0]
+        if urls[0].partition("://")[0] != scheme:
+            raise ValueError(f"url must begin with {scheme}://, as the endpoints that the client has")
+        self._way.endpoints.replace(urls)
+
+    def sync_endpoints(self, timeout: Optional[float] = None) -> Deferred[tuple[str, ...]]:
+        """
+        Asks the cluster which members it has, and makes what they advertise to clients the endpoints (``Client.Sync``
+        of etcd's Go client): but for learners, members that have not started, and URLs of another scheme. What is
+        under way goes on where it is.
+
+        :returns: a Deferred that fires with the URLs (``tuple`` of ``str``). It fails with
+            :class:`~txetcd.Unavailable` if there are none, or as every call; then the endpoints stay as they are.
+        """
+        return self._sync.sync(check_seconds("timeout", timeout))
+
+    def stats(self) -> ClientStats:
+        """
+        :returns: a :class:`~txetcd.ClientStats`: what the client has done so far, and does now.
+        """
+        return self._calls.stats()
+
+    # --- administration
+
+    @property
+    def cluster(self) -> Cluster:
+        """The members of the cluster (:class:`~txetcd.Cluster`)."""
+        return Cluster(self._calls, self.reactor)
+
+    @property
+    def maintenance(self) -> Maintenance:
+        """The health and the upkeep of the members (:class:`~txetcd.Maintenance`)."""
+        return Maintenance(self._calls, self.reactor)
+
+    @property
+    def auth(self) -> Auth:
+        """Users, roles, and what they may do (:class:`~txetcd.Auth`)."""
+        return Auth(self._calls)
 
     # --- keys
 
@@ -128,6 +238,7 @@ class Client:
         *,
         ignore_value: Optional[bool] = None,
         ignore_lease: Optional[bool] = None,
+        idempotent: bool = False,
     ) -> Deferred[Revision]:
         """
         Sets a key.
@@ -139,11 +250,12 @@ class Client:
         :param return_previous: bring back what the key was before.
         :param ignore_value: keep the value; fails with :class:`~txetcd.errors.KeyNotFound` if there is none.
         :param ignore_lease: keep the lease; fails with :class:`~txetcd.errors.KeyNotFound` if there is no such key.
+        :param idempotent: it does no harm to do it twice, so try again if the answer is lost.
         :returns: a Deferred that fires with a :class:`~txetcd.Revision`. It fails with
             :class:`~txetcd.LeaseNotFound` if the lease is gone.
         """
         op = OpSet(key, value, lease, return_previous, ignore_value=ignore_value, ignore_lease=ignore_lease)
-        return self._call(schema.PUT, op, timeout)
+        return self._call(schema.PUT, op, timeout, idempotent)
 
     def get(
         self,
@@ -201,7 +313,12 @@ class Client:
         return self._call(schema.RANGE, op, timeout)
 
     def delete(
-        self, key: Union[bytes, KeySet], return_previous: Optional[bool] = None, timeout: Optional[float] = None
+        self,
+        key: Union[bytes, KeySet],
+        return_previous: Optional[bool] = None,
+        timeout: Optional[float] = None,
+        *,
+        idempotent: bool = False,
     ) -> Deferred[Deleted]:
         """
         Deletes keys.
@@ -209,9 +326,11 @@ class Client:
         :param key: a key (``bytes``), or a :class:`~txetcd.KeySet`. To delete everything there is, say
             ``KeySet.all()``; any other set that means everything is refused.
         :param return_previous: bring back what they were.
+        :param idempotent: it does no harm to do it twice, so try again if the answer is lost; then ``deleted`` and
+            ``previous`` tell of the last time only.
         :returns: a Deferred that fires with a :class:`~txetcd.Deleted`.
         """
-        return self._call(schema.DELETE_RANGE, OpDel(key, return_previous), timeout)
+        return self._call(schema.DELETE_RANGE, OpDel(key, return_previous), timeout, idempotent)
 
     def create(
         self, key: bytes, value: bytes, lease: Any = None, timeout: Optional[float] = None
@@ -373,27 +492,33 @@ class Client:
         request = CompactionRequest(check_int("revision", revision, minimum=1), check_flag("physical", physical))
         check_seconds("timeout", timeout)
         if physical and timeout is None:
-            timeout = max(_PHYSICAL_TIMEOUT, self._calls.timeout)
+            timeout = max(LONG_TIMEOUT, self._calls.timeout)
         return self._call(schema.COMPACT, request, timeout).addCallback(_header_of)
 
     # --- transactions
 
-    def transact(self, txn: Transaction, timeout: Optional[float] = None) -> Deferred[Outcome]:
+    def transact(
+        self, txn: Transaction, timeout: Optional[float] = None, *, idempotent: bool = False
+    ) -> Deferred[Outcome]:
         """
         Carries out a transaction.
 
         :param txn: the :class:`~txetcd.Transaction`.
+        :param idempotent: it does no harm to do it twice, as if it only reads, so try again if the answer is lost.
         :returns: a Deferred that fires with an :class:`~txetcd.Outcome`, whether or not the comparisons held.
         """
         if not isinstance(txn, Transaction):
             raise TypeError(f"txn must be a Transaction, not {what_came(txn)}")
-        return self._call(schema.TXN, txn, timeout)
+        return self._call(schema.TXN, txn, timeout, idempotent)
 
-    def submit(self, txn: Transaction, timeout: Optional[float] = None) -> Deferred[Success]:
+    def submit(
+        self, txn: Transaction, timeout: Optional[float] = None, *, idempotent: bool = False
+    ) -> Deferred[Success]:
         """
         Carries out a transaction, and fails if its comparisons do not hold.
 
         :param txn: the :class:`~txetcd.Transaction`.
+        :param idempotent: as of :meth:`transact`.
         :returns: a Deferred that fires with a :class:`~txetcd.Success`. It fails with :class:`~txetcd.Failed` if a
             comparison does not hold: then the ``failure`` operations were carried out, and ``responses`` of the error
             has their answers.
@@ -404,7 +529,7 @@ class Client:
                 raise self._calls.located(Failed(outcome.header, outcome.responses), schema.TXN)
             return Success(outcome.header, outcome.responses)
 
-        return self.transact(txn, timeout).addCallback(check)
+        return self.transact(txn, timeout, idempotent=idempotent).addCallback(check)
 
     def when(self, *comps: Comp) -> TransactionBuilder[Deferred[Success], Deferred[Outcome]]:
         """
@@ -528,8 +653,11 @@ class Client:
 
     # --- within
 
-    def _call(self, rpc: schema.Rpc, request: Any, timeout: Optional[float]) -> Deferred[Any]:
-        return self._calls.call(rpc, request, check_seconds("timeout", timeout))
+    def _call(
+        self, rpc: schema.Rpc, request: Any, timeout: Optional[float], idempotent: bool = False
+    ) -> Deferred[Any]:
+        check_seconds("timeout", timeout)
+        return self._calls.call(rpc, request, timeout, is_idempotent=check_flag("idempotent", idempotent))
 
     def _written(self, outcome: Outcome, refuse: Callable[[Outcome, Optional[KeyValue]], Error]) -> Revision:
         if outcome.succeeded:
@@ -547,8 +675,8 @@ def _holds(predicate: Callable[[KeyValue], bool], kv: KeyValue) -> bool:
     return bool(answer)
 
 
-def _default_url() -> str:
-    return check_url("$ETCD_URL", os.environ.get("ETCD_URL") or DEFAULT_URL)
+def _default_urls() -> tuple[str, ...]:
+    return check_urls("$ETCD_URL", os.environ.get("ETCD_URL") or DEFAULT_URL)
 
 
 def _header_of(acknowledgement: Acknowledgement) -> Header:

@@ -26,6 +26,7 @@ Everything that can go wrong, as one tree.
         PermissionNotGranted AuthNotEnabled InvalidAuthToken InvalidAuthManagement AuthOldRevision
         CommonNameIgnored
       Unavailable                        not sent, or answered so: try again, perhaps elsewhere
+        TLSFailed                        ... because one side does not accept the other
         NoLeader LeaderChanged Stopped RequestTimedOut TimedOutDueToLeaderFail
         TimedOutDueToConnectionLost TimedOutWaitingAppliedIndex Unhealthy NotPrimaryLessor
       ClusterStateError                  this member cannot do that now
@@ -39,6 +40,7 @@ Everything that can go wrong, as one tree.
         LeaderKeyMissing
       Unimplemented                      this server does not know the call
       HostNotAllowed                     the server refuses the name in the URL
+      WrongCluster                       another cluster is behind the endpoint
       Failed                             the comparison of a transaction did not hold
         CompareFailed                    ... of ``replace``
           AlreadyExists                  ... of ``create``
@@ -77,7 +79,8 @@ class Error(RuntimeError):
     :ivar code: the gRPC code (``int``), or ``None`` where no server spoke.
     :ivar message: the server's text, or ours (``str``).
     :ivar call: the name of the RPC, such as ``"KV.Put"`` (``str``), or ``None``.
-    :ivar endpoint: the URL that was asked (``str``), or ``None``.
+    :ivar endpoint: the URL that was asked (``str``), or those that were, with commas between them; or ``None``.
+    :ivar attempts: how often it was tried (``int``).
     :ivar maybe_applied: whether a write that failed so may have been applied all the same (``bool``).
     """
 
@@ -104,10 +107,13 @@ class Error(RuntimeError):
         self.message = message
         self.call: Optional[str] = None
         self.endpoint: Optional[str] = None
+        self.attempts = 1
 
     def __str__(self) -> str:
         where = [part for part in (self.call, self.endpoint and f"at {self.endpoint}") if part]
         said = " ".join(self.message.split())
+        if self.attempts > 1:
+            said += f" (the last of {self.attempts} attempts)"
         return f"{' '.join(where)}: {said}" if where else said
 
     def __reduce__(self) -> Any:
@@ -475,6 +481,14 @@ class Unavailable(Error):
     """
 
 
+class TLSFailed(Unavailable):
+    """
+    There is no TLS: one side does not accept the other's certificate, or does not speak it. Nothing was sent.
+
+    It is not tried again, unless another endpoint has failed for reasons that pass: only another configuration helps.
+    """
+
+
 class NoLeader(Unavailable):
     """The member knows no leader: it is cut off, or an election is going on."""
 
@@ -696,6 +710,23 @@ class CompareFailed(Failed):
 
 class AlreadyExists(CompareFailed):
     """The key to create exists already, and nothing was written."""
+
+
+class WrongCluster(Error):
+    """
+    Behind this endpoint is another cluster than behind those that were asked before.
+
+    ``maybe_applied`` is ``False``, unless the endpoint changed from one cluster to the other between two calls: then
+    the other one may have carried out the second.
+
+    :ivar wanted: the id of the cluster that was asked before (``int``).
+    :ivar found: the id of the cluster that answered (``int``).
+    """
+
+    def __init__(self, wanted: int, found: int) -> None:
+        super().__init__(None, f"cluster {found:x} is there, and not cluster {wanted:x} as before")
+        self.wanted = wanted
+        self.found = found
 
 
 class OutcomeUnknown(Error):

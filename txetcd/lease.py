@@ -31,6 +31,7 @@ from .errors import (
     Closed,
     Error,
     Expired,
+    LeaseExist,
     LeaseNotFound,
     OutcomeUnknown,
     Timeout,
@@ -331,12 +332,21 @@ class Lease:
         self._lose("was revoked", LEASE_REVOKE)
         return answer.header
 
-    def _not_revoked(self, failure: Failure) -> Failure:
-        if failure.check(LeaseNotFound):
+    def _not_revoked(self, failure: Failure) -> Any:
+        error = failure.value
+        if isinstance(error, LeaseNotFound):
+            if error.maybe_applied:
+                return self._revoked_before(failure)
             self._lose("is not known to the server", LEASE_REVOKE)
         elif failure.check(*_IN_DOUBT):
             self._take_back()
         return failure
+
+    def _revoked_before(self, failure: Failure) -> Deferred[Any]:
+        """An attempt whose answer was lost has done it. The server is asked once more, for the header."""
+        self._lose("was revoked", LEASE_REVOKE)
+        asked = self._calls.finish(LEASE_TIME_TO_LIVE, LeaseTimeToLiveRequest(self.lease_id))
+        return asked.addCallbacks(lambda answer: answer.header, lambda _: failure)
 
 
 class _Deadline:
@@ -498,7 +508,9 @@ class _Granting:
         self._request = request
         self._is_id_ours = is_id_ours
         self._keep_alive = keep_alive
-        self._sent_at = monotonic(clock)()
+        self._seconds = monotonic(clock)
+        self._sent_at = self._seconds()
+        self._deadline = 0.0
         self._result = ContextDeferred[Lease](lambda result: result.errback(CancelledError()), Lease.revoke)
 
     def ask(self, timeout: Optional[float]) -> ContextDeferred[Lease]:
@@ -506,6 +518,7 @@ class _Granting:
         # to be finished, because nobody would know of a lease that was granted all the same; but not begun by a client
         # that is closed
         ask = self._calls.call if self._calls.is_closed else self._calls.finish
+        self._deadline = self._sent_at + (self._calls.timeout if timeout is None else timeout)
         ask(LEASE_GRANT, self._request, timeout).addCallbacks(self._granted, self._not_granted)
         return self._result
 
@@ -523,7 +536,29 @@ class _Granting:
             self._result.callback(lease)
 
     def _not_granted(self, failure: Failure) -> None:
-        if self._is_id_ours and isinstance(failure.value, Error) and failure.value.maybe_applied:
+        is_there = self._is_id_ours and isinstance(failure.value, Error) and failure.value.maybe_applied
+        if is_there and failure.check(LeaseExist):
+            self._granted_before()
+        else:
+            self._fail_of(failure, is_there)
+
+    def _granted_before(self) -> None:
+        """An attempt whose answer was lost has done it, as nobody else has this id. For how long is asked."""
+        self._sent_at = self._seconds()
+        request = LeaseKeepAliveRequest(self._request.lease_id)
+        left = max(self._deadline - self._sent_at, _RETRY_DELAY)
+        asked = self._calls.finish(LEASE_KEEP_ALIVE, request, left)
+        asked.addCallbacks(self._renewed, self._fail_of, errbackArgs=(True,))
+
+    def _renewed(self, answer: LeaseKeepAliveResponse) -> None:
+        if answer.time_to_live > 0:
+            self._granted(LeaseGrantResponse(answer.header, answer.lease_id, answer.time_to_live))
+        else:
+            reason = f"lease {self._request.lease_id:x} was granted, but has expired before that was known"
+            self._fail(self._calls.located(Expired(None, reason), LEASE_GRANT))
+
+    def _fail_of(self, failure: Failure, is_there: bool) -> None:
+        if is_there:
             self._take_back(self._request.lease_id, self._request.time_to_live)
         self._fail(failure)
 

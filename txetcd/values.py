@@ -12,6 +12,8 @@ from typing import Any, Optional, Union
 
 import attrs
 
+from .keyset import KeySet
+
 
 def shown_size(value: bytes) -> str:
     """What a ``repr`` shows of bytes that may be large, or nobody else's business."""
@@ -260,3 +262,199 @@ class Status:
     storage_version: str = ""
     db_size_quota: int = 0
     downgrade_info: Optional[DowngradeInfo] = None
+
+
+# --- the cluster and its members
+
+
+@attrs.frozen
+class Member:
+    """
+    A member of a cluster.
+
+    :ivar member_id: its id (``int``; shown in hexadecimal, as ``etcdctl`` does).
+    :ivar name: its name (``str``); empty as long as it has not started.
+    :ivar peer_urls: where the other members reach it (``list`` of ``str``).
+    :ivar client_urls: where clients reach it, as it says itself (``list`` of ``str``); empty as long as it has not
+        started.
+    :ivar is_learner: whether it is a learner (``bool``), which has no vote.
+    """
+
+    member_id: int = attrs.field(default=0, repr=_hexadecimal)
+    name: str = ""
+    peer_urls: list[str] = attrs.field(factory=list)
+    client_urls: list[str] = attrs.field(factory=list)
+    is_learner: bool = False
+
+
+@attrs.frozen
+class Alarm:
+    """
+    An alarm of a member. As long as there is one, no member of the cluster writes any more.
+
+    :ivar member_id: the member (``int``; shown in hexadecimal).
+    :ivar type: ``"NOSPACE"`` (its database has reached the quota; deleting and compacting is still possible) or
+        ``"CORRUPT"`` (its data are not those of the others).
+    """
+
+    member_id: int = attrs.field(default=0, repr=_hexadecimal)
+    type: str = "NONE"
+
+
+@attrs.frozen
+class Hash:
+    """
+    The hash of all that a member has on its disk, what it has forgotten already included.
+
+    :ivar hash: the hash (``int``, 32 bits).
+    :ivar header: the :class:`Header`: which member it is, and at which revision.
+    """
+
+    hash: int = 0
+    header: Header = attrs.field(factory=Header)
+
+
+@attrs.frozen
+class HashKV:
+    """
+    The hash of the keys that a member has. Members that have the same keys have the same one, if they are asked for
+    the same revision and have the same ``compact_revision``.
+
+    :ivar hash: the hash (``int``, 32 bits).
+    :ivar compact_revision: the revision from which on they count (``int``): of the last compaction, or -1.
+    :ivar hash_revision: the revision up to which they count (``int``); 0 before etcd 3.6, which does not tell.
+    :ivar header: the :class:`Header`: which member it is, and at which revision.
+    """
+
+    hash: int = 0
+    compact_revision: int = 0
+    hash_revision: int = 0
+    header: Header = attrs.field(factory=Header)
+
+
+@attrs.frozen
+class Snapshot:
+    """
+    A snapshot was saved.
+
+    :ivar size: the bytes of the file (``int``), the SHA-256 at its end included.
+    :ivar sha256: the SHA-256 of the database in it (``str``, hexadecimal).
+    :ivar version: the version of the storage (``str``; etcd 3.6 and later).
+    """
+
+    size: int
+    sha256: str
+    version: str = ""
+
+
+# --- users and roles
+
+
+@attrs.frozen
+class AuthStatus:
+    """
+    Whether authentication is on.
+
+    :ivar enabled: whether it is (``bool``).
+    :ivar auth_revision: how often users, roles and the like have changed (``int``), counted from 1 on.
+    :ivar header: the :class:`Header`.
+    """
+
+    enabled: bool = False
+    auth_revision: int = 0
+    header: Header = attrs.field(factory=Header)
+
+
+@attrs.frozen
+class User:
+    """
+    A user.
+
+    :ivar name: the name (``str``).
+    :ivar roles: the names of the roles it has been given (``list`` of ``str``).
+    """
+
+    name: str
+    roles: list[str] = attrs.field(factory=list)
+
+
+@attrs.frozen
+class Permission:
+    """
+    What may be done with keys.
+
+    :ivar keys: with which ones (:class:`~txetcd.KeySet`).
+    :ivar type: ``"READ"``, ``"WRITE"`` or ``"READWRITE"``.
+    """
+
+    keys: KeySet
+    type: str
+
+
+@attrs.frozen
+class Role:
+    """
+    A role.
+
+    :ivar name: the name (``str``).
+    :ivar permissions: what who has it may do (``list`` of :class:`Permission`). The role ``root`` may do everything,
+        whatever stands here.
+    """
+
+    name: str
+    permissions: list[Permission] = attrs.field(factory=list)
+
+
+@attrs.frozen
+class CallRecord:
+    """
+    A call that has ended, as ``on_call`` of :class:`txetcd.Client` is told.
+
+    :ivar call: the name of the RPC, such as ``"KV.Put"`` (``str``).
+    :ivar endpoint: the URL that was asked last (``str``); ``""`` if none was.
+    :ivar outcome: ``"ok"``, or the name of the class of the error (``str``).
+    :ivar seconds: how long it took, retries included (``float``).
+    :ivar retries: how many attempts there were after the first (``int``).
+    """
+
+    call: str
+    endpoint: str
+    outcome: str
+    seconds: float
+    retries: int
+
+
+@attrs.frozen
+class CallStats:
+    """
+    The calls of one RPC so far.
+
+    :ivar calls: how many have ended (``int``).
+    :ivar retries: how many attempts there were after the first ones (``int``).
+    :ivar failures: how many have failed, by the name of the class of the error (``dict`` of ``str`` to ``int``).
+    :ivar seconds: how long all of them took together (``float``).
+    """
+
+    calls: int
+    retries: int
+    failures: dict[str, int]
+    seconds: float
+
+
+@attrs.frozen
+class ClientStats:
+    """
+    What a client has done so far, and does now.
+
+    :ivar calls: :class:`CallStats` by the name of the RPC (``dict``).
+    :ivar in_flight: calls that have not been answered yet (``int``).
+    :ivar streams: watches, and other answers that go on (``int``).
+    :ivar connections: open connections (``int``); 0 with an agent of the user's.
+    :ivar endpoints: whether an endpoint is healthy, as far as is known from using it (``dict`` of ``str`` to ``bool``).
+    """
+
+    calls: dict[str, CallStats]
+    in_flight: int
+    streams: int
+    connections: int
+    endpoints: dict[str, bool]

@@ -18,13 +18,27 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ._calls import Calls
+from ._backoff import in_seconds
+from ._calls import Calls, CallStream
 from ._check import check_choice, check_flag, check_optional_int, encoding_advice, is_series, what_came
 from ._messages import WatchCreateRequest, WatchResponse
-from ._schema import ENUMS, WATCH
-from ._transport import Stream
-from .errors import Closed, Compacted, Error, Timeout, Unavailable, WatchCanceled, refusal
+from ._schema import ENUMS, RANGE, WATCH
+from .errors import (
+    AuthError,
+    AuthOldRevision,
+    Closed,
+    Compacted,
+    Error,
+    InvalidAuthToken,
+    PermissionDenied,
+    Timeout,
+    Unavailable,
+    UserEmpty,
+    WatchCanceled,
+    refusal,
+)
 from .keyset import KeySet
+from .ops import OpGet
 from .values import Event
 
 Keys = Union[bytes, KeySet, Sequence[Union[bytes, KeySet]]]
@@ -42,6 +56,12 @@ WATCH_AGAIN = 0.5
 
 LOOK_AGAIN = 10.0
 """Seconds after which whoever waits for one change looks whether it has happened: a watch may be dead in silence."""
+
+_REFUSALS = 5
+"""How often a watch is asked for again because its token was not taken: the next one may have ended again as well."""
+
+_OF_TOKEN = (InvalidAuthToken, AuthOldRevision, UserEmpty, PermissionDenied)
+"""What a server says in a stream of a token that it does not take; the last one up to etcd 3.5.5."""
 
 _EVENT_SIZE = 512
 """Bytes that an event takes besides its keys and values."""
@@ -132,7 +152,11 @@ class _Part:
 
     def __init__(self, watch: Watch, keys: KeySet) -> None:
         self._watch = watch
-        self._stream: Optional[Stream] = None
+        self._calls: Optional[Calls] = None
+        self._request: Optional[WatchCreateRequest] = None
+        self._stream: Optional[CallStream] = None
+        self._work: Deferred[Any] = succeed(None)
+        self._refusals = 0
         self._deadline: Optional[IDelayedCall] = None
         self._arrived: Optional[int] = None
         self._waiting: deque[int] = deque()
@@ -160,12 +184,21 @@ class _Part:
         """Asks for the watch, and gives up if nothing has come within *timeout* seconds."""
         self._arrived = options.start_revision - 1 if options.start_revision else None
         self._deadline = clock.callLater(timeout, self._not_started, timeout)
-        self._stream = calls.stream(WATCH, options.request(self.keys), self._message)
+        self._calls, self._request = calls, options.request(self.keys)
+        self._ask()
+
+    def _ask(self) -> None:
+        assert self._calls is not None
+        self._stream = self._calls.stream(WATCH, self._request, self._message)
         self._stream.ended.addCallbacks(lambda _: self._dropped(), self._failed)
 
     def close(self) -> None:
         """Ends the watch; the server forgets it."""
         self._meet_deadline()
+        self._work.cancel()
+        self._drop_stream()
+
+    def _drop_stream(self) -> None:
         if self._stream is not None:
             stream, self._stream = self._stream, None
             stream.abort()
@@ -182,7 +215,7 @@ class _Part:
 
     def _message(self, message: WatchResponse) -> None:
         if message.canceled:
-            self._watch._fail(self._reason(message))
+            self._refused(self._reason(message))
             return
         self._move_on(message)
         if message.created and not self.is_started:
@@ -193,6 +226,25 @@ class _Part:
             self._watch._part_started()
         if message.events:
             self._watch._take_in(self, message.events)
+
+    def _refused(self, reason: Error) -> None:
+        """The server has ended the watch; if that is because of its token, a call fetches another one, if any can."""
+        assert self._calls is not None
+        self._refusals += 1
+        is_of_token = isinstance(reason, _OF_TOKEN) and self._calls.has_login
+        if self.is_started or self._refusals > _REFUSALS or not is_of_token:
+            self._watch._fail(reason)
+            return
+        self._drop_stream()
+        # what may be read may be watched
+        asked = self._calls.call(RANGE, OpGet(self.keys, keys_only=True, limit=1, serializable=True))
+        self._work = asked.addCallbacks(lambda _: self._ask(), self._not_allowed, errbackArgs=(reason,))
+
+    def _not_allowed(self, failure: Failure, reason: Error) -> None:
+        error = failure.value
+        # else it was stopped meanwhile
+        if isinstance(error, Error):
+            self._watch._fail(reason if isinstance(error, AuthError) else error)
 
     def _move_on(self, message: WatchResponse) -> None:
         """
@@ -226,14 +278,18 @@ class _Part:
             self._deadline.cancel()
 
     def _not_started(self, timeout: float) -> None:
-        self._watch._fail(Timeout(f"the watch of {self.keys!r} was not set up within {timeout:g} seconds"))
+        error = Timeout(f"the watch of {self.keys!r} was not set up within {in_seconds(timeout)}")
+        if self._stream is not None:
+            error.call, error.endpoint = WATCH.name, self._stream.url or None
+            self._stream.blame()
+        self._watch._fail(error)
 
     def _dropped(self) -> None:
         if self._stream is not None:
             self._watch._fail(Unavailable(None, f"the server ended the stream of {self.keys!r}"))
 
     def _failed(self, failure: Failure) -> None:
-        self._watch._fail(cast(Error, failure.value))
+        self._refused(cast(Error, failure.value))
 
 
 def _known(parts: Iterable[_Part]) -> list[int]:
@@ -445,7 +501,8 @@ class Watch:
         if isinstance(error, Closed):
             self._drop()
         else:
-            self._end(self._calls.located(error, WATCH))
+            # of a stream that has ended it is known where that was; it is not asked first any more
+            self._end(error if error.endpoint else self._calls.located(error, WATCH))
 
     # --- within
 

@@ -20,8 +20,8 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent
 
-from test.servers import SERVERS, Server
-from txetcd import Client, KeySet, Timeout
+from test.servers import NEWEST, OF_CLUSTERS, SERVERS, Server
+from txetcd import Client, KeySet, Timeout, never
 from txetcd.testing import EtcdProcess, namespace
 
 Case = TypeVar("Case", bound=type)
@@ -50,6 +50,16 @@ def on_every_server(wanted: Callable[[Server], bool] = lambda server: True) -> C
             setattr(module, name, type(name, (cls, TestCase), {"server": server, "__module__": cls.__module__}))
 
     return decorate
+
+
+def on_newest_server() -> Callable[[type], None]:
+    """As :func:`on_every_server`, for what does not depend on the version."""
+    return on_every_server(lambda server: server is NEWEST)
+
+
+def on_every_cluster() -> Callable[[type], None]:
+    """As :func:`on_every_server`, for what needs several members."""
+    return on_every_server(lambda server: server in OF_CLUSTERS)
 
 
 class RealCase:
@@ -82,8 +92,8 @@ class RealCase:
         await self.start()
 
     def client(self: Any, url: Optional[str] = None, **options: Any) -> Client:
-        """Another client, closed at the end."""
-        client = Client(self.reactor, url or self.url, **options)
+        """Another client, closed at the end. It tries everything once, unless told otherwise: so each fault is seen."""
+        client = Client(self.reactor, url or self.url, **{"retry": never, **options})
         self.addCleanup(client.close)
         return client
 

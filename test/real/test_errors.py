@@ -77,7 +77,7 @@ class _Errors(RealCase):
         self.assertEqual((type(error), error.code, error.maybe_applied), (cls, code, maybe_applied), said)
         self.assertIn(text or cls.text or "", error.message)
         self.assertEqual(error.call, call)
-        self.assertIn(error.endpoint, (self.url, self.etcd.url))
+        self.assertIn(error.endpoint, (self.url, self.etcd.endpoints[0]))
         self.assertEqual(str(error), f"{call} at {error.endpoint}: {' '.join(error.message.split())}")
         return error
 
@@ -99,7 +99,7 @@ class _Errors(RealCase):
     def with_headers(self: Any, **headers: str) -> Any:
         """A client of the same server that sends these, too."""
         names = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.client(self.etcd.url, agent=WithHeaders(self.reactor, names))
+        return self.client(self.etcd.endpoints[0], agent=WithHeaders(self.reactor, names))
 
     def put(self: Any, value: bytes = b"x") -> OpSet:
         return OpSet(self.key(b"a"), value)
@@ -352,7 +352,7 @@ class Maintenance(_Errors):
     async def test_host_not_allowed(self: Any) -> None:
         await self.on_own_server("--host-whitelist=127.0.0.1")
         await self.etcd.get(b"a")
-        self.etcd = self.client(self.etcd.url.replace("127.0.0.1", "localhost"))
+        self.etcd = self.client(self.etcd.endpoints[0].replace("127.0.0.1", "localhost"))
         await self.refused(self.etcd.get(b"a"), errors.HostNotAllowed, None, "KV.Range", "421")
         await self.refused(self.etcd.set(b"a", b""), errors.HostNotAllowed, None, "KV.Put", "421")
 
@@ -578,7 +578,7 @@ class Gone(_Errors):
         with self.assertRaises(OutcomeUnknown) as caught:
             await waiting
         self.assertTrue(caught.exception.maybe_applied)
-        self.assertEqual((caught.exception.call, caught.exception.endpoint), ("Lock.Lock", self.etcd.url))
+        self.assertEqual((caught.exception.call, caught.exception.endpoint), ("Lock.Lock", self.etcd.endpoints[0]))
 
     async def test_stopped(self: Any) -> None:
         """The server says that it stops, or closes the connection: what was under way may have happened."""
@@ -601,7 +601,7 @@ class Gone(_Errors):
     async def test_not_there(self: Any) -> None:
         """Nothing was sent, so nothing happened; when the server is back, the same client goes on."""
         await self.process.kill()
-        fresh = self.client(self.etcd.url)
+        fresh = self.client(self.etcd.endpoints[0])
         await self.refused(fresh.get(b"a"), Unavailable, None, "KV.Range", "not sent")
         await self.refused(fresh.set(b"a", b""), Unavailable, None, "KV.Put", "not sent")
         await self.refused(fresh.watcher(b"a").when_started(), Unavailable, None, "Watch.Watch", "not sent")
@@ -613,7 +613,7 @@ class Gone(_Errors):
         await self.etcd.get(b"a")
         self.process.pause()
         read, write = self.etcd.get(b"a", timeout=0.5), self.etcd.set(b"a", b"late", timeout=0.5)
-        watch = self.client(self.etcd.url, timeout=0.5).watcher(b"a").when_started()
+        watch = self.client(self.etcd.endpoints[0], timeout=0.5).watcher(b"a").when_started()
         await self.refused(read, Timeout, None, "KV.Range", "sent, but no answer within 0.5 seconds")
         await self.refused(write, Timeout, None, "KV.Put", "sent, but no answer within 0.5 seconds", True)
         await self.refused(watch, Timeout, None, "Watch.Watch", "was not set up within 0.5 seconds")
@@ -622,7 +622,7 @@ class Gone(_Errors):
 
     async def test_closed(self: Any) -> None:
         """Closing the client ends what is under way; a write that was sent may be applied all the same."""
-        client = self.client(self.etcd.url)
+        client = self.client(self.etcd.endpoints[0])
         self.process.pause()
         read, write = client.get(b"a"), client.set(b"a", b"after")
         await self.until(lambda: all(call._body.is_sent for call in client._calls._transport._calls))
@@ -647,7 +647,7 @@ class NoQuorum(_Errors):
         """... and what only the leader can do (here to save a cluster), before the others are gone."""
         leader = await self.cluster.leader()
         one, *others = [member for member in self.cluster.members if member is not leader]
-        self.etcd = self.client(one.url)
+        self.etcd = self.client(one.url, require_leader=False)
         lease = await self.etcd.lease(600)
         await self.refused(
             self.ask(schema.MOVE_LEADER, messages.MoveLeaderRequest(404)), errors.NotLeader, 9,
@@ -660,6 +660,29 @@ class NoQuorum(_Errors):
         in_time = "within 0.5 seconds"
         await self.refused(self.etcd.set(b"a", b"", timeout=0.5), Timeout, None, "KV.Put", in_time, True)
         await self.refused(self.etcd.get(b"a", timeout=0.5), Timeout, None, "KV.Range", in_time)
+
+    async def test_leader_is_required(self: Any) -> None:
+        """It refuses at once, before anything is done; what it is asked for itself, it tells all the same."""
+        leader = await self.cluster.leader()
+        one, *others = [member for member in self.cluster.members if member is not leader]
+        self.etcd = self.client(one.url)
+        lease = await self.etcd.lease(600)
+        await self.etcd.set(b"a", b"1", lease=lease)
+        for member in (leader, *others):
+            await member.kill()
+        await self.until(self.is_without_leader)
+        for call, work in {
+            "KV.Put": lambda: self.etcd.set(b"a", b"2"),
+            "KV.DeleteRange": lambda: self.etcd.delete(b"a"),
+            "KV.Txn": lambda: self.etcd.create(b"b", b""),
+            "KV.Range": lambda: self.etcd.get(b"a"),
+            "KV.Compact": lambda: self.etcd.compact(1),
+            "Lease.LeaseGrant": lambda: self.etcd.lease(60),
+            "Lease.LeaseKeepAlive": lambda: lease.refresh(),
+            "Watch.Watch": lambda: self.etcd.watcher(b"a").when_started(),
+        }.items():
+            await self.refused(work(), errors.NoLeader, 14, call)
+        self.assertEqual((await self.etcd.get(b"a", serializable=True)).kvs[0].value, b"1")
 
     async def is_without_leader(self: Any) -> bool:
         return bool((await self.etcd.status()).leader == 0)

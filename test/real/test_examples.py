@@ -18,13 +18,21 @@ ROOT = Path(__file__).resolve().parents[2]
 
 #: What each example prints when it has done what it is there for.
 SAYS = {
+    "backup.py": "100 %, saved: True\n",
+    "cluster.py": "now another one leads: True\nnot there: True\n",
     "coroutine.py": "b'0'\n",
+    "faulty_proxy.py": "an answer is lost: maybe applied: True; the server has version 1\n"
+    "nobody is there: maybe applied: False; the server has version 1\n"
+    "silence: no answer within 0.5 seconds\n",
     "hello.py": "b'greeting' was b'good morning'\nb'greeting' was deleted\n",
     "lease.py": "after 3 seconds: 1 key, and the lease is alive\nafter the block: 0 keys\n",
     "lock.py": "the lock b'example/lock' was not acquired within 0.5 seconds\n",
+    "metrics.py": 'etcd_client_call_seconds_count{call="KV.Put",outcome="LeaseNotFound"} 1.0\n',
     "put_and_get.py": "not replaced: meanwhile it is b'green'\ndeleted b'example/colour' b'blue'\n",
     "ranges.py": "there are 100 keys\n",
     "transaction.py": "{b'example/account/mine': b'70', b'example/account/yours': b'30'}\nnot poor enough: b'70'\n",
+    "users.py": "but no law: etcdserver: permission denied\nalice is writer\n"
+    "a writer may READWRITE KeySet(b'letters/', prefix=True)\n",
     "watch.py": "callback: b'example/lamp' deleted; it was b'off'\nloop: revision ",
 }
 
@@ -51,16 +59,25 @@ class Examples(RealCase):
     """Each is run as a user would run it."""
 
     async def run_example(self: Any, name: str) -> None:
-        # PYTHONPATH, because the package may not be installed where the tests are
-        environment = {**os.environ, "ETCD_URL": self.url, "PYTHONPATH": str(ROOT)}
+        # PYTHONPATH, because the package may not be installed where the tests are; some start this server themselves
+        environment = {**os.environ, "ETCD_URL": self.url, "ETCD": self.server.path, "PYTHONPATH": str(ROOT)}
         output, errors, status = await getProcessOutputAndValue(
             sys.executable, [str(ROOT / "examples" / name)], environment
         )
         self.assertEqual((errors.decode(), status), ("", 0))
         self.assertIn(SAYS[name], output.decode())
 
+    async def test_backup(self: Any) -> None:
+        await self.run_example("backup.py")
+
+    async def test_cluster(self: Any) -> None:
+        await self.run_example("cluster.py")
+
     async def test_coroutine(self: Any) -> None:
         await self.run_example("coroutine.py")
+
+    async def test_faulty_proxy(self: Any) -> None:
+        await self.run_example("faulty_proxy.py")
 
     async def test_hello(self: Any) -> None:
         await self.run_example("hello.py")
@@ -71,6 +88,9 @@ class Examples(RealCase):
     async def test_lock(self: Any) -> None:
         await self.run_example("lock.py")
 
+    async def test_metrics(self: Any) -> None:
+        await self.run_example("metrics.py")
+
     async def test_put_and_get(self: Any) -> None:
         await self.run_example("put_and_get.py")
 
@@ -79,6 +99,9 @@ class Examples(RealCase):
 
     async def test_transaction(self: Any) -> None:
         await self.run_example("transaction.py")
+
+    async def test_users(self: Any) -> None:
+        await self.run_example("users.py")
 
     async def test_watch(self: Any) -> None:
         await self.run_example("watch.py")

@@ -10,9 +10,6 @@ import base64
 from typing import Any, Callable, Optional
 
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
-from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.python.failure import Failure
 
 from test.real.base import RealCase, on_every_server
 from txetcd import (
@@ -29,183 +26,36 @@ from txetcd import (
     Watch,
 )
 from txetcd._clock import monotonic
+from txetcd.testing import FaultyProxy, ProxyConnection
 
 
-class Outgoing(Protocol):
-    """The side of a link that is connected to the server."""
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
-
-    def connectionMade(self) -> None:
-        self._link.relay.servers.append(self)
-        self.transport.setTcpNoDelay(True)
-
-    def dataReceived(self, data: bytes) -> None:
-        self._link.relay.downstream(self._link, data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._link.relay.servers.remove(self)
-        self._link.transport.loseConnection()
+def asks(path: bytes) -> Callable[[ProxyConnection], bool]:
+    """Of connections whose last request is for this path."""
+    return lambda connection: connection.request.startswith(b"POST %s " % path)
 
 
-class Link(Protocol):
-    """
-    A connection of a client, and the one to the server that belongs to it.
-
-    :ivar relay: what it belongs to.
-    :ivar path: of the last request.
-    :ivar answered: how many bytes were passed on to the client.
-    """
-
-    def __init__(self, relay: Relay) -> None:
-        self.relay = relay
-        self.path = b""
-        self.answered = 0
-        self._server: Optional[Any] = None
-        self._early: list[bytes] = []
-
-    def connectionMade(self) -> None:
-        self.relay.links.append(self)
-        self.transport.setTcpNoDelay(True)
-        connecting = connectProtocol(self.relay.target, Outgoing(self))
-        connecting.addCallbacks(self._connected, lambda _: self.cut())
-
-    def _connected(self, outgoing: Outgoing) -> None:
-        self._server = outgoing.transport
-        early, self._early = self._early, []
-        for data in early:
-            self.ask(data)
-        if self not in self.relay.links:
-            self._server.loseConnection()
-
-    def dataReceived(self, data: bytes) -> None:
-        if data.startswith(b"POST "):
-            self.path = data.split(b" ", 2)[1]
-        self.relay.upstream(self, data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.relay.links.remove(self)
-        if self._server is not None:
-            self._server.loseConnection()
-
-    def ask(self, data: bytes) -> None:
-        """Passes on to the server."""
-        if self._server is None:
-            self._early.append(data)
-        else:
-            self._server.write(data)
-
-    @property
-    def is_watch(self) -> bool:
-        """Whether it carries a watch that has started, or is about to."""
-        return self.path == b"/v3/watch" and self.answered > 0
-
-    def answer(self, data: bytes) -> None:
-        """Passes on to the client."""
-        self.answered += len(data)
-        self.transport.write(data)
-
-    def cut(self) -> None:
-        """Ends both sides; what was passed on still arrives."""
-        self.transport.loseConnection()
-        if self._server is not None:
-            self._server.loseConnection()
-
-    def reset(self) -> None:
-        """Ends both sides as a crash does."""
-        self.transport.abortConnection()
-        if self._server is not None:
-            self._server.abortConnection()
-
-
-class Relay(Factory):
-    """
-    Passes bytes between clients and a server, faithfully unless told otherwise.
-
-    :ivar links: the connections of clients that there are.
-    :ivar servers: the connections to the server that there are.
-    :ivar upstream: called with a link and what its client sent.
-    :ivar downstream: called with a link and what the server answered on it.
-    """
-
-    noisy = False
-
-    def __init__(self, reactor: Any, target_url: str) -> None:
-        host, _, port = target_url.rpartition("//")[2].partition(":")
-        self.target = TCP4ClientEndpoint(reactor, host, int(port))
-        self.links: list[Link] = []
-        self.servers: list[Outgoing] = []
-        self.behave()
-        self._reactor = reactor
-        self._port = reactor.listenTCP(0, self, interface="127.0.0.1")
-        self._number = self._port.getHost().port
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._number}"
-
-    def buildProtocol(self, addr: Any) -> Link:
-        return Link(self)
-
-    def behave(self) -> None:
-        """Passes everything on from now on."""
-        self.upstream: Callable[[Link, bytes], None] = Link.ask
-        self.downstream: Callable[[Link, bytes], None] = Link.answer
-
-    def refuse(self) -> Any:
-        """Accepts no connection any more, and ends those that there are."""
-        self.reset_all()
-        return self._port.stopListening()
-
-    def accept(self) -> None:
-        """Accepts connections again."""
-        self._port = self._reactor.listenTCP(self._number, self, interface="127.0.0.1")
-
-    def reset_all(self) -> None:
-        for link in list(self.links):
-            link.reset()
-
-
-def swallow(link: Link, data: bytes) -> None:
-    """Neither passes on nor ends: the line is dead, and nobody knows."""
-
-
-def cut_after(count: int, ending: Callable[[Link], None] = Link.cut) -> Callable[[Link, bytes], None]:
-    """Passes *count* bytes of each link's answers on, and then ends it."""
-
-    def downstream(link: Link, data: bytes) -> None:
-        passing = data[: count - link.answered]
-        if passing:
-            link.answer(passing)
-        if link.answered >= count:
-            ending(link)
-
-    return downstream
+def has_watch(connection: ProxyConnection) -> bool:
+    """Whether it carries a watch that has started, or is about to."""
+    return asks(b"/v3/watch")(connection) and connection.answer != b""
 
 
 class FaultCase(RealCase):
     """
-    A client behind a relay, and another one that is not.
+    A client behind a proxy, and another one that is not.
 
     :ivar etcd: sees what the server knows.
-    :ivar relay: the relay.
-    :ivar away: the client that is reached through it.
+    :ivar proxy: the proxy.
+    :ivar away: the client that reaches the server through it.
     """
 
     async def start(self: Any) -> None:
-        self.relay = self.relay_to(self.url)
-        self.away = self.client(self.relay.url)
+        self.proxy = await self.proxy_to(self.url)
+        self.away = self.client(self.proxy.url)
 
-    def relay_to(self: Any, url: str) -> Relay:
-        relay = Relay(self.reactor, url)
-        # older versions of trial do not wait for a coroutine here
-        self.addCleanup(lambda: Deferred.fromCoroutine(self.shut(relay)))
-        return relay
-
-    async def shut(self: Any, relay: Relay) -> None:
-        await relay.refuse()
-        await self.until(lambda: not relay.links and not relay.servers)
+    async def proxy_to(self: Any, url: str) -> FaultyProxy:
+        proxy = FaultyProxy(self.reactor, url, seed=1)
+        self.addCleanup(proxy.stop)
+        return await proxy.start()
 
     async def found(self: Any, name: bytes) -> Optional[KeyValue]:
         """What the server knows of a key."""
@@ -216,31 +66,24 @@ class FaultCase(RealCase):
         """Makes a connection that stays in the pool."""
         await self.away.get(self.key(b"warm"))
 
-    def stream_but(self: Any, known: list[Link]) -> Optional[Link]:
-        """A link on which a watch has started."""
-        return next((link for link in self.relay.links if link not in known and link.is_watch), None)
+    def stream_but(self: Any, known: list[ProxyConnection]) -> Optional[ProxyConnection]:
+        """A connection on which a watch has started."""
+        streams = (connection for connection in self.proxy.connections if has_watch(connection))
+        return next((stream for stream in streams if stream not in known), None)
 
-    def bytewise(self: Any) -> Callable[[Link, bytes], None]:
-        """Passes on one byte in each turn of the reactor."""
-        waiting: dict[Link, bytearray] = {}
+    def answers(self: Any, where: Callable[[ProxyConnection], bool]) -> list[bytes]:
+        """What the server has answered last on each of these connections, whether or not it was passed on."""
+        return [connection.answer for connection in self.proxy.connections if where(connection)]
 
-        def turn(link: Link) -> None:
-            link.answer(bytes(waiting[link][:1]))
-            del waiting[link][:1]
-            if waiting[link]:
-                self.reactor.callLater(0, turn, link)
-
-        def downstream(link: Link, data: bytes) -> None:
-            is_idle = not waiting.get(link)
-            waiting.setdefault(link, bytearray()).extend(data)
-            if is_idle:
-                turn(link)
-
-        return downstream
+    async def answer_to_a_set(self: Any) -> bytes:
+        """What the server answers another client, to know where to cut."""
+        async with self.client(self.proxy.url) as etcd:
+            await etcd.set(self.key(b"0"), b"")
+            return bytes(self.answers(asks(b"/v3/kv/put"))[0])
 
     async def as_good_as_new(self: Any) -> None:
         """The client can be used."""
-        self.relay.behave()
+        self.proxy.behave()
         revision = (await self.away.set(self.key(b"after"), b"1")).header.revision
         self.assertEqual((await self.away.get(self.key(b"after"))).kvs[0].mod_revision, revision)
 
@@ -249,12 +92,12 @@ class FaultCase(RealCase):
 class Calls(FaultCase):
     """Calls that are cut say truly whether they may have been applied."""
 
-    async def lost(self: Any, downstream: Callable[[Link, bytes], None]) -> None:
-        """A set whose answer is treated so was applied once, and a get can be repeated."""
-        self.relay.downstream = downstream
+    async def lost(self: Any, after: int, how: str) -> None:
+        """A set whose answer is cut so was applied once, and a get can be repeated."""
+        self.proxy.cut_answer(after, how)
         error = await self.assertFailure(self.soon(self.away.set(self.key(b"a"), b"1")), OutcomeUnknown)
         self.assertTrue(error.maybe_applied)
-        self.assertEqual((error.call, error.endpoint), ("KV.Put", self.relay.url))
+        self.assertEqual((error.call, error.endpoint), ("KV.Put", self.proxy.url))
         kv = await self.found(b"a")
         self.assertEqual((kv.value, kv.version), (b"1", 1))
         error = await self.assertFailure(self.soon(self.away.get(self.key(b"a"))), Unavailable)
@@ -262,56 +105,38 @@ class Calls(FaultCase):
         await self.as_good_as_new()
 
     async def test_connection_ends_before_the_answer(self: Any) -> None:
-        await self.lost(lambda link, data: link.cut())
+        await self.lost(0, "close")
 
     async def test_reset_before_the_answer(self: Any) -> None:
-        await self.lost(lambda link, data: link.reset())
+        await self.lost(0, "reset")
 
     async def test_cut_in_the_status_line(self: Any) -> None:
-        await self.lost(cut_after(10))
+        await self.lost(10, "close")
 
     async def test_cut_in_the_headers(self: Any) -> None:
-        await self.lost(cut_after(60))
+        await self.lost(60, "close")
 
     async def test_cut_in_the_body(self: Any) -> None:
-        def downstream(link: Link, data: bytes) -> None:
-            head, end, body = data.partition(b"\r\n\r\n")
-            link.answer(head + end + body[:20])
-            link.cut()
-
-        await self.lost(downstream)
+        answer = await self.answer_to_a_set()
+        await self.lost(answer.index(b"\r\n\r\n") + 4 + 20, "close")
 
     async def test_reset_in_the_body(self: Any) -> None:
-        def downstream(link: Link, data: bytes) -> None:
-            link.answer(data[:-5])
-            # what was written is still to leave before the reset
-            self.reactor.callLater(0.05, link.reset)
-
-        await self.lost(downstream)
+        await self.lost(len(await self.answer_to_a_set()) - 5, "reset")
 
     async def test_every_byte_of_the_answer(self: Any) -> None:
         """Wherever it is cut, the set was applied once; and only a whole answer is one."""
-        answer = b""
-
-        def record(link: Link, data: bytes) -> None:
-            nonlocal answer
-            answer += data
-            link.answer(data)
-
-        etcd = self.client(self.relay.url)
-        self.relay.downstream = record
-        await etcd.set(self.key(b"0"), b"")
-        await self.relay.refuse()
-        self.relay.accept()
+        answer = await self.answer_to_a_set()
         for count in range(1, len(answer) - 2, 7):
-            self.relay.downstream = cut_after(count)
+            self.proxy.behave()
+            self.proxy.cut_answer(count, "close")
             error = await self.assertFailure(self.soon(self.away.set(self.key(b"%d" % count), b"")), OutcomeUnknown)
             self.assertTrue(error.maybe_applied)
             self.assertEqual((await self.found(b"%d" % count)).version, 1, count)
 
     async def test_not_sent(self: Any) -> None:
         """Nobody listens: the key is certainly not there."""
-        await self.relay.refuse()
+        await self.proxy.refuse()
+        self.proxy.drop("reset")
         for asked in (
             self.away.set(self.key(b"a"), b"1"),
             self.away.transact(Transaction([], [OpSet(self.key(b"a"), b"1")])),
@@ -321,17 +146,12 @@ class Calls(FaultCase):
             error = await self.assertFailure(self.soon(asked), Unavailable)
             self.assertFalse(error.maybe_applied)
         self.assertIsNone(await self.found(b"a"))
-        self.relay.accept()
+        await self.proxy.accept()
         await self.as_good_as_new()
 
     async def test_request_is_cut(self: Any) -> None:
         """The server never had all of it; that the client cannot know, and says so."""
-
-        def upstream(link: Link, data: bytes) -> None:
-            link.ask(data[:100])
-            link.cut()
-
-        self.relay.upstream = upstream
+        self.proxy.cut_request(100, "close")
         error = await self.assertFailure(self.soon(self.away.set(self.key(b"a"), b"1" * 1000)), OutcomeUnknown)
         self.assertTrue(error.maybe_applied)
         self.assertIsNone(await self.found(b"a"))
@@ -339,7 +159,7 @@ class Calls(FaultCase):
         await self.as_good_as_new()
 
     async def test_request_is_swallowed(self: Any) -> None:
-        self.relay.upstream = swallow
+        self.proxy.black_hole("to_server")
         error = await self.assertFailure(self.soon(self.away.set(self.key(b"a"), b"1", timeout=0.2)), Timeout)
         self.assertTrue(error.maybe_applied)
         error = await self.assertFailure(self.soon(self.away.get(self.key(b"a"), timeout=0.2)), Timeout)
@@ -348,7 +168,7 @@ class Calls(FaultCase):
         await self.as_good_as_new()
 
     async def test_answer_is_swallowed(self: Any) -> None:
-        self.relay.downstream = swallow
+        self.proxy.black_hole("to_client")
         error = await self.assertFailure(self.soon(self.away.set(self.key(b"a"), b"1", timeout=0.2)), Timeout)
         self.assertTrue(error.maybe_applied)
         self.assertEqual((await self.found(b"a")).version, 1)
@@ -356,70 +176,56 @@ class Calls(FaultCase):
 
     async def test_late_answer_belongs_to_nobody(self: Any) -> None:
         """It comes when its call has timed out; the next call has an answer of its own."""
-        held: list[tuple[Link, bytes]] = []
-        self.relay.downstream = lambda link, data: held.append((link, data))
+        self.proxy.delay(3600, "to_client")
         await self.assertFailure(self.away.get(self.key(b"a"), timeout=0.2), Timeout)
         await self.etcd.set(self.key(b"b"), b"mine")
-        self.relay.behave()
         asked = self.away.get(self.key(b"b"))
-        for link, data in held:
-            link.answer(data)
+        self.proxy.behave()
         self.assertEqual([kv.value for kv in (await asked).kvs], [b"mine"])
 
     async def test_delayed_answer(self: Any) -> None:
-        self.relay.downstream = lambda link, data: self.reactor.callLater(0.2, link.answer, data)
+        self.proxy.delay(0.2, "to_client")
         await self.away.set(self.key(b"a"), b"1")
         self.assertEqual([kv.value for kv in (await self.away.get(self.key(b"a"))).kvs], [b"1"])
 
     async def test_answers_in_single_bytes(self: Any) -> None:
-        self.relay.downstream = self.bytewise()
+        self.proxy.bytewise("to_client")
         everything = bytes(range(256))
         await self.away.set(self.key(b"a"), everything)
         found = await self.soon(self.away.get(self.key(b"a")))
         self.assertEqual([kv.value for kv in found.kvs], [everything])
 
     async def test_no_etcd_at_all(self: Any) -> None:
-        self.relay.downstream = lambda link, data: link.answer(b"220 mail.example ESMTP\r\n")
+        self.proxy.replace_answer(b"220 mail.example ESMTP\r\n")
         error = await self.assertFailure(self.soon(self.away.set(self.key(b"a"), b"1")), ProtocolViolation)
         self.assertTrue(error.maybe_applied)
         await self.assertFailure(self.soon(self.away.get(self.key(b"a"))), ProtocolViolation)
         await self.as_good_as_new()
 
     async def test_error_page_of_something_in_between(self: Any) -> None:
-        page = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 5\r\n\r\nsorry"
-        self.relay.downstream = lambda link, data: link.answer(page)
+        self.proxy.replace_answer(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 5\r\n\r\nsorry")
         error = await self.assertFailure(self.soon(self.away.set(self.key(b"a"), b"1")), Exception)
         self.assertTrue(error.maybe_applied, error)
         self.assertIn("502", str(error))
 
     async def test_stale_pooled_connection(self: Any) -> None:
         """It looks alive and ends when it is used: a write on it is not repeated, and says what is known."""
-        for name, ending in ((b"cut", Link.cut), (b"reset", Link.reset)):
+        for name, how in ((b"cut", "close"), (b"reset", "reset")):
             await self.warm_up()
-            self.relay.upstream = lambda link, data, ending=ending: ending(link)
+            self.proxy.cut_request(how=how)
             error = await self.assertFailure(self.soon(self.away.set(self.key(name), b"1")), OutcomeUnknown)
             self.assertTrue(error.maybe_applied)
             self.assertIsNone(await self.found(name))
-            self.relay.behave()
+            self.proxy.behave()
             await self.warm_up()
-            self.relay.upstream = lambda link, data, ending=ending: ending(link)
+            self.proxy.cut_request(how=how)
             await self.assertFailure(self.soon(self.away.get(self.key(name))), Unavailable)
-            self.relay.behave()
+            self.proxy.behave()
         await self.as_good_as_new()
 
     async def test_many_at_once_are_cut(self: Any) -> None:
         """Each of them is there at most once; those that succeeded are; and the client has lost no slot."""
-        answered = 0
-
-        def downstream(link: Link, data: bytes) -> None:
-            nonlocal answered
-            answered += 1
-            if answered % 3:
-                link.answer(data)
-            else:
-                link.reset()
-
-        self.relay.downstream = downstream
+        self.proxy.misbehave(1 / 3, ["cut_answer"])
         names = [b"%d" % number for number in range(100)]
         setting = [self.away.set(self.key(name), b"") for name in names]
         succeeded = []
@@ -433,19 +239,19 @@ class Calls(FaultCase):
         found = {kv.key: kv.version for kv in (await self.etcd.get(self.keys())).kvs}
         self.assertEqual(set(found.values()), {1})
         self.assertLessEqual({self.key(name) for name in succeeded}, set(found))
-        self.relay.behave()
+        self.proxy.behave()
         await self.soon(gatherResults([self.away.set(self.key(name), b"") for name in names], consumeErrors=True))
 
     async def test_lost_grant(self: Any) -> None:
         """A grant whose answer is lost says so; one with an id of its own can then be looked for."""
-        self.relay.downstream = cut_after(10)
+        self.proxy.cut_answer(10, "close")
         await self.assertFailure(self.soon(self.away.lease(60, 4714)), Unavailable, OutcomeUnknown)
         self.assertIn(4714, await self.etcd.leases())
         await self.post("/v3/lease/revoke", {"ID": "4714"})
 
     async def test_lost_create(self: Any) -> None:
         """A transaction whose answer is lost was carried out once."""
-        self.relay.downstream = cut_after(10)
+        self.proxy.cut_answer(10, "close")
         comp, put = CompCreated(self.key(b"a"), "==", 0), OpSet(self.key(b"a"), b"1")
         await self.assertFailure(self.soon(self.away.submit(Transaction([comp], [put]))), OutcomeUnknown)
         await self.assertFailure(self.soon(self.away.create(self.key(b"b"), b"1")), OutcomeUnknown)
@@ -557,7 +363,7 @@ class Watches(FaultCase):
             return events, error
 
     async def test_single_bytes(self: Any) -> None:
-        self.relay.downstream = self.bytewise()
+        self.proxy.bytewise("to_client")
         watch = await self.watcher(return_previous=True)
         revisions = await self.write(3) + await self.write(3)
         events = await self.take(watch, 6)
@@ -565,18 +371,18 @@ class Watches(FaultCase):
         self.assertEqual([event.previous for event in events], [None] * 3 + [event.kv for event in events[:3]])
         self.assertEqual({event.value for event in events}, {bytes(range(256))})
 
-    async def cut_somewhere(self: Any, ending: Callable[[Link], None], step: int) -> None:
+    async def cut_somewhere(self: Any, how: str, step: int) -> None:
         """Cut after any number of bytes: whole events, then ``Unavailable``; then by hand exactly those missing."""
         start = (await self.etcd.get(self.key(b"a"))).header.revision + 1
         revisions = await self.write(4)
         # the head and the first line, which say that the watch was set up, and some of the events
         for count in range(400, 3000, step):
-            self.relay.downstream = cut_after(count, ending)
+            self.proxy.cut_answer(count, how)
             watch = self.away.watcher(self.keys(), start_revision=start)
             live = (await self.etcd.set(self.key(b"live"), bytes(400))).header.revision
             events, error = await self.rest(watch)
             self.assertIsInstance(error, Unavailable)
-            self.relay.behave()
+            self.proxy.behave()
             expected = [*revisions, live]
             revisions = expected
             again = await self.watcher(start_revision=watch.revision + 1)
@@ -585,28 +391,23 @@ class Watches(FaultCase):
             self.assertEqual([event.mod_revision for event in events], expected)
 
     async def test_cut_somewhere(self: Any) -> None:
-        await self.cut_somewhere(Link.cut, 397)
+        await self.cut_somewhere("close", 397)
 
     async def test_reset_somewhere(self: Any) -> None:
-        await self.cut_somewhere(Link.reset, 593)
+        await self.cut_somewhere("reset", 593)
 
     async def test_cut_in_a_line(self: Any) -> None:
         """What was whole is told, what was not is not."""
         watch = await self.watcher()
         revisions = await self.write(2)
         await self.until(lambda: repr(watch).endswith("waiting=2>"))
-
-        def downstream(link: Link, data: bytes) -> None:
-            link.answer(data[: len(data) // 2])
-            link.cut()
-
-        self.relay.downstream = downstream
-        # one, since the half of several lines may have whole ones in it
+        self.proxy.cut_line()
+        # one, since the longest of several lines need not be the first
         revisions += await self.write(1)
         events, error = await self.rest(watch)
         self.assertIsInstance(error, Unavailable)
         self.assertEqual([event.mod_revision for event in events], revisions[:2])
-        self.relay.behave()
+        self.proxy.behave()
         again = await self.watcher(start_revision=watch.revision + 1)
         self.assertEqual([event.mod_revision for event in await self.take(again, 1)], revisions[2:])
 
@@ -615,65 +416,50 @@ class Watches(FaultCase):
         watch = await self.watcher()
         revisions = await self.write(1)
         await self.until(lambda: repr(watch).endswith("waiting=1>"))
-        for link in list(self.relay.links):
-            link.answer(b"0\r\n\r\n")
+        self.proxy.replace_answer(b"0\r\n\r\n")
+        await self.write(1)
         events, error = await self.rest(watch)
         self.assertIsInstance(error, Unavailable)
         self.assertEqual([event.mod_revision for event in events], revisions)
 
     async def test_cut_before_it_has_started(self: Any) -> None:
-        for downstream in (lambda link, data: link.cut(), cut_after(30), cut_after(200, Link.reset)):
-            self.relay.downstream = downstream
+        for after, how in ((0, "close"), (30, "close"), (200, "reset")):
+            self.proxy.cut_answer(after, how)
             await self.assertFailure(self.soon(self.away.watcher(self.keys()).when_started()), Unavailable)
-        self.relay.behave()
+            self.proxy.behave()
         await self.watcher()
 
     async def test_swallowed_before_it_has_started(self: Any) -> None:
-        self.relay.downstream = swallow
-        etcd = self.client(self.relay.url, timeout=0.2)
+        self.proxy.black_hole("to_client")
+        etcd = self.client(self.proxy.url, timeout=0.2)
         await self.assertFailure(self.soon(etcd.watcher(self.keys()).when_started()), Timeout)
 
     async def test_late_start_beside_much(self: Any) -> None:
         """Nobody takes events before all key sets have started; so one that starts late must be heard all the same."""
-        etcd = self.client(self.relay.url, timeout=3)
+        etcd = self.client(self.proxy.url, timeout=3)
         much, few = KeySet(self.key(b"much")), KeySet(self.key(b"few"))
         begin = (await self.etcd.get(few)).header.revision
         for _ in range(12):
             await self.etcd.set(much.key, bytes(1_000_000))
-        held: list[tuple[Link, bytes]] = []
         named = base64.b64encode(few.key)
-        late: list[Link] = []
-        is_over = False
 
-        def upstream(link: Link, data: bytes) -> None:
-            if named in data:
-                late.append(link)
-            link.ask(data)
+        def is_late(connection: ProxyConnection) -> bool:
+            return named in connection.request
 
-        self.relay.upstream = upstream
-
-        def downstream(link: Link, data: bytes) -> None:
-            if link in late and not is_over:
-                held.append((link, data))
-            else:
-                link.answer(data)
-
-        self.relay.downstream = downstream
+        self.proxy.delay(3600, "to_client", where=is_late)
+        # the head apart from the rest, which it would bring along
+        self.proxy.bytewise("to_client", where=is_late)
         watch = etcd.watcher([much, few], start_revision=begin + 1)
         self.addCleanup(watch.stop)
-        await self.until(lambda: b"created" in b"".join(data for _, data in held) and watch.is_paused)
-        is_over = True
-        # apart from the head, which would bring it along
-        head, end, body = b"".join(data for _, data in held).partition(b"\r\n\r\n")
-        late[0].answer(head + end)
-        self.reactor.callLater(0.1, late[0].answer, body)
+        await self.until(lambda: b"created" in b"".join(self.answers(is_late)) and watch.is_paused)
+        self.proxy.delay(0)
         await watch.when_started().addTimeout(5, self.reactor)
         await self.take(watch, 12)
 
     async def test_others_are_not_hurt(self: Any) -> None:
         """One stream is cut; the watches on others go on."""
         first, second = await self.watcher(), await self.watcher()
-        self.relay.links[-2].reset()
+        self.proxy.connections[-2].drop("reset")
         _, error = await self.rest(first)
         self.assertIsInstance(error, Unavailable)
         revisions = await self.write(1)
@@ -682,11 +468,11 @@ class Watches(FaultCase):
     async def test_wait_for(self: Any) -> None:
         """It looks again when its watch is lost."""
         waiting = self.away.wait_for(self.key(b"a"), lambda kv: kv.value == b"wanted", timeout=30)
-        known: list[Link] = []
+        known: list[ProxyConnection] = []
         for number in range(2):
             known.append(await self.until(lambda: self.stream_but(known)))
             await self.etcd.set(self.key(b"a"), b"%d" % number)
-            known[-1].reset()
+            known[-1].drop("reset")
         await self.etcd.set(self.key(b"a"), b"wanted")
         self.assertEqual((await self.soon(waiting)).value, b"wanted")
 
@@ -698,8 +484,8 @@ class LeasesAndLocks(FaultCase):
     async def start(self: Any) -> None:
         self.own = await self.own_server()
         self.etcd = self.client(self.own.url)
-        self.relay = self.relay_to(self.own.url)
-        self.away = self.client(self.relay.url)
+        self.proxy = await self.proxy_to(self.own.url)
+        self.away = self.client(self.proxy.url)
 
     async def test_never_believed_in_too_long(self: Any) -> None:
         """The client alone is cut off: when the server takes the keys, it has given the leases up before."""
@@ -707,7 +493,7 @@ class LeasesAndLocks(FaultCase):
         async with self.etcd.watcher(KeySet(b"k", prefix=True), filters=["NOPUT"]) as watch:
             for number, lease in enumerate(leases):
                 await self.etcd.set(b"k%d" % number, b"", lease)
-            self.relay.upstream = swallow
+            self.proxy.black_hole("to_server")
             for _ in leases:
                 gone = await self.soon(watch.__anext__())
                 self.assertNotEqual(leases[int(gone.key[1:])].state, "alive")
@@ -716,54 +502,43 @@ class LeasesAndLocks(FaultCase):
     async def test_never_believed_in_too_long_when_answers_are_lost(self: Any) -> None:
         """The server hears every renewal; the client does not know that, and gives the lease up."""
         lease = await self.away.lease(1, keep_alive=True)
-        self.relay.downstream = swallow
+        self.proxy.black_hole("to_client")
         await self.soon(lease.when_lost())
         self.assertEqual(lease.state, "lost")
 
     async def test_old_answers_do_not_renew(self: Any) -> None:
         """Renewals count from when they were sent: an answer that comes late promises less."""
         lease = await self.away.lease(2)
-        held: list[tuple[Link, bytes]] = []
-        self.relay.downstream = lambda link, data: held.append((link, data))
+        self.proxy.delay(3600, "to_client")
         seconds = monotonic(self.reactor)
         sent_at = seconds()
         refreshing = lease.refresh()
-        await self.until(lambda: held and seconds() > sent_at + 0.5)
-        for link, data in held:
-            link.answer(data)
+        await self.until(lambda: any(self.answers(asks(b"/v3/lease/keepalive"))) and seconds() > sent_at + 0.5)
+        self.proxy.behave()
         await self.soon(refreshing)
         self.assertLess(lease.deadline, sent_at + 2.5)
 
     async def test_renewed_over_a_bad_line(self: Any) -> None:
         """Each second renewal is cut: the lease lives on."""
         lease = await self.away.lease(2, keep_alive=True)
-        count = 0
-
-        def upstream(link: Link, data: bytes) -> None:
-            nonlocal count
-            count += data.startswith(b"POST")
-            if count % 2:
-                link.reset()
-            else:
-                link.ask(data)
-
-        self.relay.upstream = upstream
-        for _ in range(2):
+        for number in range(1, 3):
+            self.proxy.cut_request(count=1)
+            await self.until(lambda number=number: self.proxy.faults.get("cut_request") == number)
             promised = lease.deadline
             await self.until(lambda promised=promised: lease.deadline > promised)
         self.assertEqual(lease.state, "alive")
-        self.relay.behave()
+        self.proxy.behave()
         await lease.revoke()
 
     async def test_watch_of_a_waiting_lock_is_lost(self: Any) -> None:
         """Not the place in the queue: it looks again."""
         holder = await self.etcd.lock(b"mylock")
         waiting = self.away.lock(b"mylock", time_to_live=10)
-        streams: list[Link] = []
+        streams: list[ProxyConnection] = []
         for _ in range(2):
             stream = await self.until(lambda: self.stream_but(streams))
             streams.append(stream)
-            stream.reset()
+            stream.drop("reset")
         await self.until(lambda: self.stream_but(streams))
         self.assertFalse(waiting.called)
         await holder.release()
@@ -776,7 +551,7 @@ class LeasesAndLocks(FaultCase):
         holder = await self.etcd.lock(b"mylock")
         waiting = self.away.lock(b"mylock", time_to_live=1)
         await self.until(lambda: self.stream_but([]))
-        self.relay.upstream = self.relay.downstream = swallow
+        self.proxy.black_hole()
         await holder.release()
         error = await self.assertFailure(self.soon(waiting), Exception)
         self.assertNotIsInstance(error, AttributeError)
@@ -787,7 +562,7 @@ class LeasesAndLocks(FaultCase):
         """Before another one can hold the lock, the first one knows that it does not."""
         lock = await self.away.lock(b"mylock", time_to_live=1)
         guard = lock.guard()
-        self.relay.upstream = self.relay.downstream = swallow
+        self.proxy.black_hole()
         other = await self.soon(self.etcd.lock(b"mylock"))
         self.assertFalse(lock.is_held)
         self.assertFalse((await self.etcd.transact(Transaction([guard]))).succeeded)
@@ -795,14 +570,7 @@ class LeasesAndLocks(FaultCase):
 
     async def test_lost_answer_to_the_entry(self: Any) -> None:
         """The lock fails, and leaves no key behind."""
-
-        def downstream(link: Link, data: bytes) -> None:
-            if link.path == b"/v3/kv/txn":
-                link.reset()
-            else:
-                link.answer(data)
-
-        self.relay.downstream = downstream
+        self.proxy.cut_answer(where=asks(b"/v3/kv/txn"))
         await self.assertFailure(self.soon(self.away.lock(b"mylock")), OutcomeUnknown)
         self.assertEqual((await self.etcd.get(KeySet(b"mylock/", prefix=True))).kvs, [])
         self.assertEqual(await self.etcd.leases(), [])

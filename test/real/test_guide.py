@@ -37,6 +37,12 @@ SAYS = {
     ".otherwise(": "taken by b'berta'",
     "if event.is_delete:": "delete b'config/colour'",
     "lease.when_lost()": "at work",
+    "etcd.stats()": "KV.Range calls: 1 retries: 0 failures: {}",
+    "cluster.isolate": "another one led: True",
+    "proxy.cut_answer": "there it is: b'value'",
+    'auth.grant_role("anna", "writer")': "a writer may READ KeySet(b'address')",
+    "etcd.maintenance.disarm())": "ended: []",
+    "TLS(": "TLS(ca_file='ca.pem', cert_file='client.pem', key_file='client.key', server_name=None)",
 }
 """What the snippet with this text in it prints, besides other lines perhaps."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 
 from test.real.base import RealCase, on_every_server
-from test.real.test_faults import FaultCase, Link, swallow
+from test.real.test_faults import FaultCase, asks
 from txetcd import Closed, Expired, Lease, LeaseNotFound, OutcomeUnknown, Timeout, Unavailable
 from txetcd.client import MAX_TIME_TO_LIVE
 from txetcd.errors import LeaseExist
@@ -343,8 +343,8 @@ class TakenBack(FaultCase, LeaseCase):
     async def start(self: Any) -> None:
         self.own = await self.own_server()
         self.etcd = self.client(self.own.url)
-        self.relay = self.relay_to(self.own.url)
-        self.away = self.client(self.relay.url, timeout=1)
+        self.proxy = await self.proxy_to(self.own.url)
+        self.away = self.client(self.proxy.url, timeout=1)
 
     async def until_there_is_none(self: Any) -> None:
         async def is_none() -> bool:
@@ -374,7 +374,7 @@ class TakenBack(FaultCase, LeaseCase):
         """It could not be renewed, says the client; it was, says the server, which hears everything."""
         lease = await self.away.lease(2, keep_alive=True)
         await self.etcd.set(b"a", b"", lease)
-        self.relay.downstream = swallow
+        self.proxy.black_hole("to_client")
         await self.soon(lease.when_lost())
         await self.until_revoked(lease)
         self.assertEqual((await self.etcd.get(b"a")).kvs, [])
@@ -382,16 +382,16 @@ class TakenBack(FaultCase, LeaseCase):
     async def test_cut_off_for_a_while(self: Any) -> None:
         """The server is told as soon as it can be reached again."""
         lease = await self.away.lease(3, keep_alive=True)
-        self.relay.upstream = swallow
+        self.proxy.black_hole("to_server")
         await self.lost(lease)
         self.assertTrue(await self.renew_elsewhere(lease, self.own.url))
-        self.relay.behave()
+        self.proxy.behave()
         await self.until_revoked(lease)
 
     async def test_chosen_id_is_not_taken_back(self: Any) -> None:
         """It may be somebody else's by now."""
         lease = await self.away.lease(1, 4715, keep_alive=True)
-        self.relay.downstream = swallow
+        self.proxy.black_hole("to_client")
         await self.lost(lease)
         # time to be told, if it were
         for _ in range(20):
@@ -399,85 +399,57 @@ class TakenBack(FaultCase, LeaseCase):
 
     async def test_answer_to_the_grant_is_lost(self: Any) -> None:
         """Cut or swallowed: nothing is left; of what the user has chosen, everything."""
-
-        def downstream(link: Link, data: bytes) -> None:
-            if link.path == b"/v3/lease/grant":
-                ending(link, data)
-            else:
-                link.answer(data)
-
-        self.relay.downstream = downstream
-        for number, (ending, error) in enumerate((
-            (lambda link, data: link.reset(), OutcomeUnknown), (swallow, Timeout),
+        is_grant = asks(b"/v3/lease/grant")
+        for number, (lose, error) in enumerate((
+            (lambda: self.proxy.cut_answer(where=is_grant), OutcomeUnknown),
+            (lambda: self.proxy.black_hole("to_client", where=is_grant), Timeout),
         )):  # fmt: skip
+            self.proxy.behave()
+            lose()
             caught = await self.assertFailure(self.soon(self.away.lease(600)), error)
             self.assertTrue(caught.maybe_applied)
             await self.until_there_is_none()
             await self.assertFailure(self.soon(self.away.lease(600, 4716 + number)), error)
             # what would be done behind the back is done by then
-            etcd, self.away = self.away, self.client(self.relay.url, timeout=1)
+            etcd, self.away = self.away, self.client(self.proxy.url, timeout=1)
             await etcd.close()
             self.assertEqual(await self.etcd.leases(), [4716 + number])
             await self.post("/v3/lease/revoke", {"ID": str(4716 + number)}, self.own.url)
 
     async def test_cancelled_and_its_answer_is_lost(self: Any) -> None:
         """Nobody wants it, nobody knows it, and it is revoked."""
-        is_granted = False
-
-        def downstream(link: Link, data: bytes) -> None:
-            nonlocal is_granted
-            if link.path == b"/v3/lease/grant":
-                is_granted = True
-            else:
-                link.answer(data)
-
-        self.relay.downstream = downstream
+        self.proxy.black_hole("to_client", where=asks(b"/v3/lease/grant"))
         granting = self.away.lease(600)
         granting.cancel()
         await self.assertFailure(granting, CancelledError)
-        await self.until(lambda: is_granted)
+        await self.until(lambda: self.proxy.faults.get("black_hole"))
         await self.until_there_is_none()
 
     async def test_block_is_cancelled_while_it_is_left(self: Any) -> None:
         """The revocation is stuck on its way: it is cancelled, and asked anew."""
-        is_revoking = False
-
-        def upstream(link: Link, data: bytes) -> None:
-            nonlocal is_revoking
-            if link.path == b"/v3/lease/revoke":
-                is_revoking = True
-            else:
-                link.ask(data)
 
         async def block() -> None:
             async with self.away.lease(600, keep_alive=True):
                 pass
 
-        self.relay.upstream = upstream
+        self.proxy.black_hole("to_server", where=asks(b"/v3/lease/revoke"))
         running = Deferred.fromCoroutine(block())
-        await self.until(lambda: is_revoking)
+        await self.until(lambda: self.proxy.faults.get("black_hole"))
         self.assertEqual(len(await self.etcd.leases()), 1)
-        self.relay.behave()
+        self.proxy.behave()
         running.cancel()
         await self.assertFailure(running, CancelledError)
         await self.until_there_is_none()
 
     async def test_revocation_is_cut(self: Any) -> None:
         """It failed, and whoever waits for the loss learns of it when the server has been told."""
-
-        def upstream(link: Link, data: bytes) -> None:
-            if link.path == b"/v3/lease/revoke":
-                link.reset()
-            else:
-                link.ask(data)
-
-        self.relay.upstream = upstream
+        self.proxy.cut_request(where=asks(b"/v3/lease/revoke"))
         lease = await self.away.lease(600)
         losing = lease.when_lost()
         await self.assertFailure(lease.revoke(), Unavailable, OutcomeUnknown)
         self.assertEqual((lease.state, losing.called), ("alive", False))
         self.assertTrue(await self.renew_elsewhere(lease, self.own.url))
-        self.relay.behave()
+        self.proxy.behave()
         await self.soon(losing)
         self.assertEqual(lease.state, "lost")
         self.assertEqual(await self.etcd.leases(), [])

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks
 
 from test.real.base import RealCase, on_every_server
-from test.real.test_faults import FaultCase, Link, swallow
+from test.real.test_faults import FaultCase, asks
 from txetcd import Closed, CompCreated, Expired, KeySet, Lock, OpSet, OutcomeUnknown, Timeout, Transaction, Unavailable
 from txetcd.errors import LockReleased, SessionExpired
 
@@ -344,15 +344,15 @@ class CutOff(FaultCase, LockCase):
     async def start(self: Any) -> None:
         self.own = await self.own_server()
         self.etcd = self.client(self.own.url)
-        self.relay = self.relay_to(self.own.url)
-        self.away = self.client(self.relay.url)
+        self.proxy = await self.proxy_to(self.own.url)
+        self.away = self.client(self.proxy.url)
 
     async def test_owner_is_heard_but_hears_nothing(self: Any) -> None:
         """It gives the lock up, and its key as well, though the server renews the lease all the time."""
         lock = await self.away.lock(b"mylock", time_to_live=2)
         lease_id = lock.key.rpartition(b"/")[2]
         waiting = await self.wait_in_line(b"mylock", 2)
-        self.relay.downstream = swallow
+        self.proxy.black_hole("to_client")
 
         async def renewed_elsewhere() -> bool:
             await self.post("/v3/lease/keepalive", {"ID": str(int(lease_id, 16))}, self.own.url)
@@ -371,14 +371,7 @@ class CutOff(FaultCase, LockCase):
         error = await self.assertFailure(self.away.lock(b"mylock", timeout=1), Timeout)
         self.assertFalse(error.maybe_applied)
         self.assertEqual(await self.queue(b"mylock"), [holder.key])
-
-        def upstream(link: Link, data: bytes) -> None:
-            if link.path == b"/v3/lease/revoke":
-                link.reset()
-            else:
-                link.ask(data)
-
-        self.relay.upstream = upstream
+        self.proxy.cut_request(where=asks(b"/v3/lease/revoke"))
         error = await self.assertFailure(self.away.lock(b"mylock", timeout=1), Timeout)
         self.assertEqual(str(error), "the lock b'mylock' was not acquired within 1 second")
         self.assertTrue(error.maybe_applied)
@@ -390,19 +383,13 @@ class CutOff(FaultCase, LockCase):
         holder = await self.etcd.lock(b"mylock")
         leases = await self.etcd.leases()
         for step in (b"/v3/lease/keepalive", b"/v3/kv/txn", b"/v3/kv/range", b"/v3/watch"):
-            stuck = []
-
-            def downstream(link: Link, data: bytes, step: bytes = step, stuck: list[Link] = stuck) -> None:
-                if link.path == step:
-                    stuck.append(link)
-                else:
-                    link.answer(data)
-
-            self.relay.downstream = downstream
-            etcd = self.client(self.relay.url)
+            self.proxy.behave()
+            stuck = self.proxy.faults.get("black_hole", 0)
+            self.proxy.black_hole("to_client", where=asks(step))
+            etcd = self.client(self.proxy.url)
             waiting = etcd.lock(b"mylock", time_to_live=600)
             await self.until_queue_has(b"mylock", 2)
-            await self.until(lambda stuck=stuck: stuck)
+            await self.until(lambda stuck=stuck: self.proxy.faults.get("black_hole", 0) > stuck)
             closing = etcd.close()
             await self.assertFailure(waiting, Closed)
             await closing
@@ -412,24 +399,16 @@ class CutOff(FaultCase, LockCase):
 
     async def test_cancelled_while_it_is_released(self: Any) -> None:
         """The call is stuck on its way; the lock is free all the same."""
-        is_releasing = False
-
-        def upstream(link: Link, data: bytes) -> None:
-            nonlocal is_releasing
-            if link.path == b"/v3/lease/revoke":
-                is_releasing = True
-            else:
-                link.ask(data)
 
         async def block() -> None:
             async with self.away.lock(b"mylock", time_to_live=600):
                 pass
 
-        self.relay.upstream = upstream
+        self.proxy.black_hole("to_server", where=asks(b"/v3/lease/revoke"))
         running = Deferred.fromCoroutine(block())
-        await self.until(lambda: is_releasing)
+        await self.until(lambda: self.proxy.faults.get("black_hole"))
         waiting = await self.wait_in_line(b"mylock", 2)
-        self.relay.behave()
+        self.proxy.behave()
         running.cancel()
         await self.assertFailure(running, CancelledError)
         await (await self.soon(waiting)).release()

@@ -11,8 +11,7 @@ from typing import Any, Callable
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import deferLater
 
-from test.real.base import RealCase, on_every_server
-from test.servers import SERVERS
+from test.real.base import RealCase, on_every_server, on_newest_server
 from txetcd import Closed, Compacted, Event, KeySet, OpDel, OpSet, Timeout, Transaction, Unavailable, Watch
 from txetcd.errors import WatchRangeEmpty
 from txetcd.watch import BUFFER
@@ -573,7 +572,7 @@ class Much(WatchCase):
         self.assertEqual(at, len(events))
 
 
-@on_every_server(lambda server: server is SERVERS[-1])
+@on_newest_server()
 class Long(WatchCase):
     """What takes so long that one server has to do."""
 

@@ -1,5 +1,6 @@
 """
-Real etcd servers for your own tests: one (:class:`EtcdProcess`) or a cluster (:class:`EtcdCluster`).
+Real etcd servers for your own tests: one (:class:`EtcdProcess`) or a cluster (:class:`EtcdCluster`), and a bad network
+in front of them (:class:`FaultyProxy`).
 
 With trial, a server for each test::
 
@@ -33,6 +34,20 @@ With pytest, use pytest-twisted, which runs the reactor that these classes need.
 and mark each test that is a coroutine with ``@pytest_twisted.ensureDeferred``. A suite that has test cases of trial as
 well is run with trial, or those without that plugin (``pytest -p no:twisted``).
 
+What your program does when its network fails, in each way that a network can fail::
+
+    async def test_lost_answer(self):
+        async with FaultyProxy(reactor, self.etcd.url) as proxy, Client(reactor, proxy.url) as client:
+            proxy.cut_answer(count=1)
+            ...
+
+and when the network between the members fails, while each still answers its clients::
+
+    async def test_cut_off(self):
+        async with EtcdCluster(reactor, partitionable=True) as cluster, Client(reactor, cluster.urls) as client:
+            cluster.isolate(await cluster.leader())
+            ...
+
 POSIX only: the servers are controlled with signals.
 """
 
@@ -40,5 +55,16 @@ from ._binary import EtcdFailed, EtcdNotFound, find_etcd
 from ._cluster import EtcdCluster
 from ._identity import namespace
 from ._process import EtcdProcess
+from ._proxy import FaultyProxy
+from ._relay import ProxyConnection
 
-__all__ = ["EtcdCluster", "EtcdFailed", "EtcdNotFound", "EtcdProcess", "find_etcd", "namespace"]
+__all__ = [
+    "EtcdCluster",
+    "EtcdFailed",
+    "EtcdNotFound",
+    "EtcdProcess",
+    "FaultyProxy",
+    "ProxyConnection",
+    "find_etcd",
+    "namespace",
+]

@@ -6,19 +6,22 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Optional, TypeVar
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.task import deferLater
 
-from .._check import check_all, check_int
+from .._backoff import never
+from .._check import check_all, check_flag, check_int
 from ..client import Client
 from ..errors import Error
 from ..values import Status
 from ._binary import EtcdFailed
 from ._identity import Bootstrap, Peer, new_token
 from ._life import Life
+from ._network import PeerNetwork
 from ._ports import MAX_PORT, check_free, free_ports, with_other_ports
 from ._process import POLL_SECONDS, STATUS_SECONDS, EtcdProcess, record_bootstrap
 
@@ -41,11 +44,11 @@ def leading(statuses: Sequence[Optional[Status]]) -> Optional[int]:
     """
     The index of the member that leads, by what each says (``None`` for one that does not answer).
 
-    A member that was cut off may still believe that it leads; the others then know a later term.
+    A majority must say so: a member that was cut off may still believe that it leads, or be alone in a later term.
     """
-    latest = max((status.raft_term for status in statuses if status is not None), default=0)
+    said = Counter(status.leader for status in statuses if status is not None)
     for index, status in enumerate(statuses):
-        if status is not None and status.raft_term == latest and status.leader == status.header.member_id:
+        if status is not None and status.leader == status.header.member_id and 2 * said[status.leader] > len(statuses):
             return index
     return None
 
@@ -72,6 +75,9 @@ class EtcdCluster:
     :param client_port: the port for clients of the first member (``int``), for those who must know it beforehand; the
         others have the next ones. If one of them is taken, the start fails. By default the kernel chooses free ones.
     :param arguments: further flags of etcd (``str`` each) for every member.
+    :param partitionable: let the network between the members be cut, with :meth:`isolate` and :meth:`rejoin`. Then all
+        that they say to one another goes through this process, and they take each other for dead while the reactor is
+        blocked. And the reactor holds its sockets, so that trial wants it to be stopped at the end of each test.
     :ivar members: its members (``list`` of :class:`EtcdProcess`); empty before the first start.
     """
 
@@ -83,6 +89,7 @@ class EtcdCluster:
         binary: Optional[str] = None,
         client_port: Optional[int] = None,
         arguments: Iterable[str] = (),
+        partitionable: bool = False,
     ) -> None:
         self._size = check_int("size", size, 1, MAX_PORT)
         if client_port is not None:
@@ -91,12 +98,14 @@ class EtcdCluster:
         self._binary = binary
         self._client_port = client_port
         self._arguments = check_all("arguments", arguments, str, "str")
+        self._network = PeerNetwork(reactor) if check_flag("partitionable", partitionable) else None
         self._life = Life(reactor, self.stop)
         self.members: list[EtcdProcess] = []
 
     def __repr__(self) -> str:
         running = sum(member.is_running for member in self.members)
-        return f"<EtcdCluster {running} of {self._size} running>"
+        isolated = f", {self._network.sides.isolated} isolated" if self._network else ""
+        return f"<EtcdCluster {running} of {self._size} running{isolated}>"
 
     @property
     def urls(self) -> list[str]:
@@ -135,7 +144,8 @@ class EtcdCluster:
 
     def leader(self) -> Deferred[EtcdProcess]:
         """
-        The member that leads, by what the members themselves say; waits for an election.
+        The member that leads, by what a majority of the members says; waits for an election. A member that is isolated
+        from the majority is not asked: it may still believe that it leads.
 
         :return: fires with the :class:`EtcdProcess`; fails with :class:`EtcdFailed` if none leads within 30 seconds,
             as without a majority. Cancelling ends the search.
@@ -147,6 +157,59 @@ class EtcdCluster:
 
     async def __aexit__(self, *reason: object) -> None:
         await self.stop()
+
+    # --- partitions
+
+    def isolate(self, *members: EtcdProcess) -> None:
+        """
+        Cut these members off from all others, from now on and in both directions; but not from one another, nor from
+        clients. Those that were isolated by another call are others as well. Messages are lost in silence, and what was
+        on its way is lost, too.
+
+        It takes the members some time to notice: a member that has lost the leader knows none after an election
+        timeout (1 second by default), and a leader that has lost the majority leads no more after one or two; watches
+        with ``require_leader`` end after two or three more. To wait until a member has noticed, ask it until
+        ``(await client.status()).leader`` is 0. Up to then a follower may still renew leases through the leader: these
+        requests do not tell who sends them.
+
+        A member cannot be started without a majority on its side.
+
+        :param members: one or more of :attr:`members`.
+        :raises RuntimeError: if the cluster is not *partitionable*, or not started.
+        :raises ValueError: if none is given, or one that is no member.
+        """
+        self._started_network().isolate(self._places(members))
+
+    def rejoin(self, *members: EtcdProcess) -> None:
+        """
+        Undo :meth:`isolate`: bring these members, or all, back to those that are not isolated. That can be done in any
+        order, and also for some of those that were isolated together: the rest of them stay so.
+
+        They reach one another at once. There may be another election then: up to etcd 3.4, a member that has lost the
+        leader comes back with a later term than the others.
+
+        :param members: some of :attr:`members`; by default all. Those that are not isolated stay so.
+        :raises RuntimeError: if the cluster is not *partitionable*, or not started.
+        :raises ValueError: if one is given that is no member.
+        """
+        self._started_network().rejoin(self._places(members or self.members))
+
+    def _started_network(self) -> PeerNetwork:
+        if self._network is None:
+            raise RuntimeError(f"{self!r} was made without partitionable=True")
+        if not self._life.has_begun:
+            raise RuntimeError(f"{self!r} is not started")
+        return self._network
+
+    def _places(self, members: Sequence[EtcdProcess]) -> list[int]:
+        if not members:
+            raise ValueError("members must not be empty")
+        for member in members:
+            if member not in self.members:
+                raise ValueError(f"{member!r} is no member of {self!r}")
+        return [self.members.index(member) for member in members]
+
+    # --- inside
 
     async def _start(self) -> EtcdCluster:
         if self._client_port is not None:
@@ -162,18 +225,22 @@ class EtcdCluster:
     async def _launch(self) -> None:
         directory = tempfile.mkdtemp(dir=self._life.directory())
         bootstraps = new_bootstraps(self._size, self._client_port)
-        self.members = [self._new_member(bootstrap, directory) for bootstrap in bootstraps]
+        places = [bootstrap.me for bootstrap in bootstraps]
         try:
+            if self._network is not None:
+                bootstraps = await self._network.start(bootstraps)
+            self.members = [self._new_member(*one, directory) for one in zip(bootstraps, places)]
             await together([member.start() for member in self.members])
         except BaseException:
             await self._stop_members()
             raise
 
-    def _new_member(self, bootstrap: Bootstrap, directory: str) -> EtcdProcess:
+    def _new_member(self, bootstrap: Bootstrap, place: Peer, directory: str) -> EtcdProcess:
         data_dir = os.path.join(directory, bootstrap.me.name)
         os.mkdir(data_dir, mode=0o700)
         record_bootstrap(bootstrap, data_dir)
-        return EtcdProcess(self._reactor, binary=self._binary, data_dir=data_dir, arguments=self._arguments)
+        arguments = [f"--listen-peer-urls={place.url}", *self._arguments]
+        return EtcdProcess(self._reactor, binary=self._binary, data_dir=data_dir, arguments=arguments)
 
     async def _stop(self) -> None:
         await self._life.cancel_start()
@@ -186,21 +253,24 @@ class EtcdCluster:
     async def _stop_members(self) -> None:
         await together([member.kill() for member in self.members])
         await together([member.stop() for member in self.members])
+        if self._network is not None:
+            await self._network.stop()
 
     async def _leader(self) -> EtcdProcess:
         deadline = self._reactor.seconds() + LEADER_SECONDS
         while self._reactor.seconds() < deadline:
             members = list(self.members)
-            index = leading(await together([Deferred.fromCoroutine(self._ask(member)) for member in members]))
+            index = leading(await together([Deferred.fromCoroutine(self._ask(*one)) for one in enumerate(members)]))
             if index is not None:
                 return members[index]
             await deferLater(self._reactor, POLL_SECONDS)
         raise EtcdFailed(f"no member of {self!r} leads after {LEADER_SECONDS:g} seconds")
 
-    async def _ask(self, member: EtcdProcess) -> Optional[Status]:
-        if not member.is_running:
+    async def _ask(self, place: int, member: EtcdProcess) -> Optional[Status]:
+        is_isolated = self._network is not None and not self._network.sides.has_majority(place)
+        if is_isolated or not member.is_running:
             return None
-        client = Client(self._reactor, member.url)
+        client = Client(self._reactor, member.url, retry=never)
         try:
             return await client.status(timeout=STATUS_SECONDS)
         except Error:

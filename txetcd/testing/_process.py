@@ -27,6 +27,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from .._backoff import never
 from .._check import check_all, check_int
 from ..client import Client
 from ..errors import Error
@@ -285,7 +286,7 @@ class EtcdProcess:
 
     async def _prove(self, child: Child, bootstrap: Bootstrap) -> None:
         """Return when *child* serves and is the server of *bootstrap*."""
-        client = Client(self._reactor, bootstrap.client_url)
+        client = Client(self._reactor, bootstrap.client_url, retry=never)
         try:
             header = await self._when_answering(child, client, bootstrap.client_port)
         finally:

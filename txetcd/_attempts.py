@@ -1,0 +1,349 @@
+"""
+One call, tried until it has an answer, as long as that does no harm and its time lasts.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Optional
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure
+
+from ._backoff import Policy, jittered, quorum
+from ._endpoints import Endpoints
+from ._messages import Empty
+from ._retry import Next, is_of_endpoint, is_repeatable, next_step
+from ._schema import STATUS, Rpc
+from ._tokens import Tokens
+from ._transport import CallCancelled, Metadata, Transport
+from .errors import (
+    Error,
+    NoSpace,
+    OutcomeUnknown,
+    ProtocolViolation,
+    Timeout,
+    Unavailable,
+    WrongCluster,
+    is_ambiguous,
+)
+
+_FRESH_TOKENS = 2
+"""Tokens that a call tries one right after the other; then it waits before the next one, as after other failures."""
+
+
+class Identity:
+    """
+    Which cluster is asked: the one whose answer came first.
+
+    :ivar cluster_id: its id, 0 as long as it is not known (``int``).
+    """
+
+    def __init__(self) -> None:
+        self._verified: set[str] = set()
+        self._known: set[str] = set()
+        self.cluster_id = 0
+
+    def is_doubtful(self, url: str) -> bool:
+        """Whether another cluster may be behind *url*, for all we know."""
+        return bool(self.cluster_id) and url not in self._verified
+
+    def has_been(self, url: str) -> bool:
+        """Whether it was this cluster that was behind *url* at some time."""
+        return url in self._known
+
+    def doubt(self, url: str) -> None:
+        """Whatever is behind *url* may have changed."""
+        self._verified.discard(url)
+
+    def check(self, url: str, answer: Any) -> None:
+        """
+        Notes which cluster has given *answer*.
+
+        :raises WrongCluster: if it is another one.
+        """
+        header = getattr(answer, "header", None)
+        cluster_id = 0 if header is None else header.cluster_id
+        if not cluster_id:
+            return
+        if not self.cluster_id:
+            self.cluster_id = cluster_id
+        elif cluster_id != self.cluster_id:
+            raise WrongCluster(self.cluster_id, cluster_id)
+        self._verified.add(url)
+        self._known.add(url)
+
+
+@attrs.frozen
+class Way:
+    """
+    What all calls of a client go by.
+
+    :ivar clock: the reactor.
+    :ivar transport: carries an attempt.
+    :ivar endpoints: where to.
+    :ivar identity: of which cluster.
+    :ivar tokens: with which token.
+    :ivar policy: how long to wait before a new round of attempts.
+    :ivar requires_leader: whether a member without a leader shall refuse at once.
+    :ivar random: gives numbers from 0 up to 1, by chance.
+    """
+
+    clock: Any
+    transport: Transport
+    endpoints: Endpoints
+    identity: Identity
+    tokens: Tokens
+    policy: Policy
+    requires_leader: bool
+    random: Callable[[], float]
+
+    def metadata(self, rpc: Rpc, request: Any, token: str) -> Metadata:
+        """What goes along with a request."""
+        return Metadata(token, self.requires_leader and needs_leader(rpc, request))
+
+
+def needs_leader(rpc: Rpc, request: Any) -> bool:
+    """Whether the answer of a member that is cut off is of no use: not if it is asked what it knows itself."""
+    return not rpc.name.startswith("Maintenance.") and not getattr(request, "serializable", False)
+
+
+def explained(error: Error, rpc: Rpc) -> Error:
+    """*error*, which says of a write whether it may have been applied: see :func:`~txetcd.errors.is_ambiguous`."""
+    if rpc.is_read:
+        return error
+    if isinstance(error, (NoSpace, ProtocolViolation, WrongCluster)):
+        error.maybe_applied = True
+    # without a code it is ours, and says what is known
+    elif not error.maybe_applied and error.code is not None and is_ambiguous(error):
+        return _unknown(error)
+    return error
+
+
+def _unknown(error: Error) -> OutcomeUnknown:
+    unknown = OutcomeUnknown(error.code, error.message)
+    unknown.__cause__ = error
+    return unknown
+
+
+class Attempts:
+    """
+    A call, and all attempts at it.
+
+    :param way: how.
+    :param seconds: for all of it.
+    :param is_idempotent: whether it does no harm to carry it out twice.
+    :param endpoint: ask only this one.
+
+    :ivar done: as :meth:`Calls.call <txetcd._calls.Calls.call>` promises.
+    :ivar url: the endpoint that was asked last; ``""`` if none was (``str``).
+    :ivar tried: the endpoints that were asked, in their order (``list`` of ``str``).
+    :ivar retries: how many attempts there were after the first (``int``).
+    """
+
+    def __init__(
+        self, way: Way, rpc: Rpc, request: Any, seconds: float, is_idempotent: bool = False, endpoint: str = ""
+    ) -> None:
+        self._way = way
+        self._rpc = rpc
+        self._request = request
+        self._deadline = way.clock.seconds() + seconds
+        self._is_idempotent = is_idempotent
+        self._endpoint = endpoint
+        self._round: set[str] = set()
+        # those that will not do before something is changed
+        self._hopeless: set[str] = set()
+        self._failures = self._refused_tokens = 0
+        self._maybe_applied = self._is_over = False
+        self._token = self._said = ""
+        self._asked_at = 0.0
+        self._work: Deferred[Any] = succeed(None)
+        self._waiting: Optional[IDelayedCall] = None
+        self.url = ""
+        self.tried: dict[str, None] = {}
+        self.retries = -1
+        self.done: Deferred[Any] = Deferred(self._cancelled)
+
+    def start(self) -> Deferred[Any]:
+        """Begins; returns ``done``."""
+        self._begin()
+        return self.done
+
+    # --- an attempt
+
+    def _begin(self) -> None:
+        self._waiting = None
+        if self._way.tokens.is_missing:
+            self._follow(self._way.tokens.fetch(self._left()), lambda _: self._ask(), self._without_token)
+        else:
+            self._ask()
+
+    def _ask(self) -> None:
+        way = self._way
+        self.retries += 1
+        self._asked_at = way.clock.seconds()
+        self.url = self._endpoint or way.endpoints.pick(self._asked_at, self._round)
+        self._round.add(self.url)
+        self.tried[self.url] = None
+        # of a single one, as long as it is the same, nothing else is known, and what it answers tells
+        is_single = len(way.endpoints) == 1 and way.identity.has_been(self.url)
+        if not is_single and way.identity.is_doubtful(self.url):
+            self._follow(self._send(STATUS, Empty()), self._identified, self._not_identified)
+        else:
+            self._send_it()
+
+    def _identified(self, answer: Any) -> None:
+        try:
+            self._way.identity.check(self.url, answer)
+        except WrongCluster as error:
+            self._failed_with(error)
+        else:
+            self._send_it()
+
+    def _not_identified(self, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, Error) and not is_of_endpoint(error):
+            # it refuses to say, which is an answer of the right one as well as of another
+            self._send_it()
+        else:
+            self._failed(failure)
+
+    def _send_it(self) -> None:
+        self._follow(self._send(self._rpc, self._request), self._answered, self._unanswered)
+
+    def _send(self, rpc: Rpc, request: Any) -> Deferred[Any]:
+        self._token = self._way.tokens.token
+        metadata = self._way.metadata(rpc, request, self._token)
+        return self._way.transport.call(self.url, rpc, request, self._share(rpc), metadata)
+
+    def _follow(
+        self, work: Deferred[Any], on_success: Callable[[Any], None], on_failure: Callable[[Failure], None]
+    ) -> None:
+        self._work = work
+        work.addCallbacks(on_success, on_failure)
+        # what these raise is a fault of ours: it ends the call, and is not lost
+        work.addErrback(self._end)
+
+    def _left(self) -> float:
+        left: float = self._deadline - self._way.clock.seconds()
+        return max(0.0, left)
+
+    def _share(self, rpc: Rpc) -> float:
+        """Seconds for an attempt. What can be asked elsewhere as well leaves time for that."""
+        others = 0 if self._endpoint else len(self._way.endpoints) - len(self._round)
+        if others > 0 and is_repeatable(rpc, self._is_idempotent):
+            return self._left() / (1 + others)
+        return self._left()
+
+    # --- what came of it
+
+    def _answered(self, answer: Any) -> None:
+        try:
+            self._way.identity.check(self.url, answer)
+        except WrongCluster as error:
+            self._failed_with(explained(error, self._rpc))
+            return
+        self._way.endpoints.worked(self.url)
+        self._end(answer)
+
+    def _unanswered(self, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, Error):
+            self._failed_with(explained(error, self._rpc))
+        else:
+            self._failed(failure)
+
+    def _without_token(self, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, Error):
+            # of another call, and so of no meaning for this one; but an attempt before may have been carried out
+            error.maybe_applied = self._maybe_applied
+            self._end(failure)
+        else:
+            self._failed(failure)
+
+    def _failed(self, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, CallCancelled):
+            self._maybe_applied = self._maybe_applied or error.maybe_applied
+            self._end(CallCancelled(self._maybe_applied))
+        elif isinstance(error, Error):
+            self._failed_with(error)
+        else:
+            self._end(failure)
+
+    def _failed_with(self, error: Error) -> None:
+        self._note(error)
+        step = next_step(self._rpc, error, self._is_idempotent, self._way.tokens.can_be_fetched)
+        self._maybe_applied = self._maybe_applied or error.maybe_applied
+        delay = self._delay(step)
+        if self._is_over:
+            # the policy is the user's, and has cancelled the call
+            return
+        if delay is None or delay >= self._left():
+            self._give_up(error)
+        elif delay:
+            self._waiting = self._way.clock.callLater(delay, self._begin)
+        else:
+            self._begin()
+
+    def _delay(self, step: Next) -> Optional[float]:
+        """Seconds until the next attempt; ``None`` for no more."""
+        if step is Next.TOKEN:
+            self._way.tokens.forget(self._token)
+            self._refused_tokens += 1
+            return 0.0 if self._refused_tokens <= _FRESH_TOKENS else self._pause()
+        if step is Next.OTHERS:
+            self._hopeless.add(self.url)
+        is_hopeless = self._endpoint in self._hopeless or self._hopeless.issuperset(self._way.endpoints.urls)
+        return None if step is Next.GIVE_UP or is_hopeless else self._pause()
+
+    def _note(self, error: Error) -> None:
+        if not isinstance(error, Timeout):
+            self._said = error.message or ""
+        if is_of_endpoint(error):
+            self._way.endpoints.failed(self.url, self._asked_at, self._way.clock.seconds())
+            self._way.identity.doubt(self.url)
+        else:
+            self._way.endpoints.worked(self.url)
+
+    def _pause(self) -> Optional[float]:
+        """Seconds until the next attempt: none before a majority of the endpoints was asked; ``None`` for no more."""
+        self._failures += 1
+        of_a_round = 1 if self._endpoint else quorum(len(self._way.endpoints))
+        rounds, others = divmod(self._failures, of_a_round)
+        if others:
+            return 0.0
+        if len(self._round) >= len(self._way.endpoints):
+            self._round.clear()
+        seconds = self._way.policy(rounds)
+        return None if seconds is None else jittered(seconds, self._way.random())
+
+    # --- the end
+
+    def _give_up(self, error: Error) -> None:
+        if self._said and isinstance(error, Timeout):
+            # the last attempt had no time to learn anything
+            error.message += f"; before that: {self._said}"
+        if self._maybe_applied and not error.maybe_applied:
+            # an attempt before the last may have been carried out
+            error = _unknown(error) if isinstance(error, Unavailable) else error
+            error.maybe_applied = True
+        error.call = self._rpc.name
+        error.endpoint = ", ".join(self.tried)
+        error.attempts = self.retries + 1
+        self._end(Failure(error))
+
+    def _end(self, result: Any) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self.done.callback(Failure(result) if isinstance(result, CallCancelled) else result)
+
+    def _cancelled(self, _: Deferred[Any]) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+        else:
+            self._work.cancel()
+        # unless that has ended it: between two attempts nothing is under way
+        self._end(CallCancelled(self._maybe_applied))

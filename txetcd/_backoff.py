@@ -1,0 +1,58 @@
+"""
+When something is tried again.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Optional
+
+import attrs
+
+Policy = Callable[[int], Optional[float]]
+"""
+How long to wait before trying again: called with the number of rounds that have failed (from 1 on), tells the seconds,
+or ``None`` to give up. A round has failed when as many endpoints as make a majority have.
+"""
+
+
+@attrs.frozen
+class Backoff:
+    """
+    Waits longer each time, up to a limit; as long as a call has time left, it is tried again.
+
+    :param first: seconds after the first round.
+    :param most: seconds at the most.
+    """
+
+    first: float = 0.025
+    most: float = 1.0
+
+    def __call__(self, rounds: int) -> Optional[float]:
+        """See :data:`Policy`."""
+        # a power that is no larger than it need be: failures can go on for days
+        return float(min(self.most, self.first * 2 ** min(rounds - 1, 30)))
+
+
+def never(rounds: int) -> Optional[float]:
+    """The policy of trying everything once: see :data:`Policy`."""
+    return None
+
+
+def quorum(endpoints: int) -> int:
+    """How many of so many members are a majority (``defaultWaitForReady`` of Go's client waits after as many)."""
+    return endpoints // 2 + 1
+
+
+def jittered(seconds: float, chance: float) -> float:
+    """
+    *seconds*, more or less: up to a fifth of it, so that those who have failed together do not come back together.
+
+    :param chance: from 0 to 1, by chance.
+    """
+    return seconds * (0.8 + 0.4 * chance)
+
+
+def in_seconds(seconds: float) -> str:
+    """*seconds* in words, as in "within 1 second"."""
+    number = f"{seconds:.3g}"
+    return f"{number} second" if number == "1" else f"{number} seconds"

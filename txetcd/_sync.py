@@ -1,0 +1,104 @@
+"""
+The endpoints of a cluster, as the cluster itself tells them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Callable, Optional
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ._calls import Calls
+from ._check import what_came
+from ._endpoints import Endpoints
+from ._messages import MemberListRequest, MemberListResponse
+from ._schema import MEMBER_LIST
+from ._url import check_urls
+from .errors import Unavailable
+
+Mapping = Callable[[str], Optional[str]]
+"""From the URL that a member advertises to the one that it has from here, or ``None`` to leave it out."""
+
+_log = Logger()
+
+
+def check_mapping(mapping: object) -> Optional[Mapping]:
+    """
+    *mapping*, if it can be called, or ``None``.
+
+    :raises TypeError: for anything else.
+    """
+    if mapping is not None and not callable(mapping):
+        raise TypeError(f"mapping must be callable, not {what_came(mapping)}")
+    return mapping
+
+
+def member_urls(answer: MemberListResponse, mapping: Optional[Mapping]) -> list[str]:
+    """
+    Where members can be asked. One that has not started yet has no name, and a learner answers next to nothing
+    (``Client.Sync`` of etcd's Go client).
+    """
+    advertised = [
+        url for member in answer.members if member.name and not member.is_learner for url in member.client_urls
+    ]
+    mapped: Iterable[Optional[str]] = advertised if mapping is None else map(mapping, advertised)
+    return [url for url in mapped if url is not None]
+
+
+class EndpointSync:
+    """
+    Keeps the endpoints those of the members of the cluster.
+
+    :param clock: the reactor.
+    :param endpoints: what is kept.
+    """
+
+    def __init__(self, calls: Calls, clock: Any, endpoints: Endpoints, mapping: Optional[Mapping] = None) -> None:
+        self._calls = calls
+        self._clock = clock
+        self._endpoints = endpoints
+        self._mapping = mapping
+        self._seconds = 0.0
+        self._timer: Optional[IDelayedCall] = None
+        self._work: Deferred[Any] = succeed(None)
+
+    def sync(self, timeout: Optional[float] = None) -> Deferred[tuple[str, ...]]:
+        """See :meth:`Client.sync_endpoints <txetcd.Client.sync_endpoints>`."""
+        return self._calls.call(MEMBER_LIST, MemberListRequest(True), timeout).addCallback(self._learned)
+
+    def _learned(self, answer: MemberListResponse) -> tuple[str, ...]:
+        scheme = self._endpoints.urls[0].partition("://")[0]
+        urls = member_urls(answer, self._mapping)
+        same = [url for url in urls if url.startswith(f"{scheme}://")]
+        if not same:
+            said = f"no member can be asked with {scheme}://, by what they advertise: {', '.join(urls) or 'nothing'}"
+            raise self._calls.located(Unavailable(None, said), MEMBER_LIST)
+        self._endpoints.replace(check_urls("the URL of a member", same))
+        return self._endpoints.urls
+
+    def start(self, seconds: float) -> None:
+        """Does it now, and again and again after so many seconds."""
+        self._seconds = seconds
+        self._calls.at_close(self._stop)
+        self._again()
+
+    def _stop(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._work.cancel()
+
+    def _again(self) -> None:
+        self._work = self.sync()
+        self._work.addErrback(self._not_learned).addBoth(self._wait)
+
+    def _not_learned(self, failure: Failure) -> None:
+        if not self._calls.is_closed:
+            _log.warn("the endpoints stay as they are: {reason}", reason=failure.value)
+
+    def _wait(self, _: Any) -> None:
+        if not self._calls.is_closed:
+            self._timer = self._clock.callLater(self._seconds, self._again)

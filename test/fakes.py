@@ -25,6 +25,7 @@ from txetcd._backoff import never
 from txetcd._calls import Calls
 from txetcd._endpoints import Endpoints
 from txetcd._schema import Rpc
+from txetcd._silence import Silence
 from txetcd._tokens import Tokens
 from txetcd._transport import CallCancelled, Metadata
 from txetcd.errors import Closed, Error, Timeout
@@ -113,6 +114,7 @@ class FakeTransport:
         self.calls: list[FakeCall] = []
         self.streams: list[FakeStream] = []
         self.waiting: list[FakeCall] = []
+        self.left: list[str] = []
         self.is_closed = False
 
     def call(self, endpoint: str, rpc: Rpc, request: Any, timeout: float, metadata: Metadata) -> Deferred[Any]:
@@ -135,6 +137,9 @@ class FakeTransport:
         stream = FakeStream(endpoint, rpc, request, on_message, metadata)
         self.streams.append(stream)
         return stream
+
+    def leave(self, endpoint: str) -> None:
+        self.left.append(endpoint)
 
     def close(self) -> Deferred[None]:
         self.is_closed = True
@@ -166,10 +171,11 @@ class FakeTransport:
         return [stream for stream in self.streams if not stream.is_over]
 
 
-def fake_way(clock: Clock, transport: Any, *urls: str, **changes: Any) -> Way:
-    """How calls get to a fake; by default everything is tried once, and nothing left to chance."""
+def fake_way(clock: Clock, transport: Any, *urls: str, patience: float = 1e6, **changes: Any) -> Way:
+    """How calls get to a fake; by default everything is tried once, nothing is left to chance, and silence is borne."""
     endpoints = Endpoints(urls or (URL,), lambda: 0.0)
-    way = Way(clock, transport, endpoints, Identity(), Tokens(clock), never, True, lambda: 0.5)
+    silence = Silence(clock, transport, endpoints, patience)
+    way = Way(clock, transport, endpoints, Identity(), Tokens(clock), never, True, lambda: 0.5, silence)
     return attrs.evolve(way, **changes)
 
 

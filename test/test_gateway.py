@@ -237,6 +237,37 @@ class ConcurrencyTests(GatewayCase):
         for other in others + revoking:
             self.cancelled(other)
 
+    def test_urgent(self) -> None:
+        """What is urgent does not wait behind others; and one such call at a time is enough."""
+        others = [self.put() for _ in range(2 * MAX_CONCURRENT)]
+        urgent = [self.gateway.call(URL, schema.RANGE, GET, 10.0, Metadata(is_urgent=True)) for _ in range(2)]
+        self.assertEqual(self.network.attempts, MAX_CONCURRENT + 1)
+        for _ in range(2):
+            self.network.accept(MAX_CONCURRENT).answer(FOUND)
+        self.assertEqual([self.successResultOf(one) for one in urgent], [RANGE, RANGE])
+        for other in others:
+            self.cancelled(other)
+
+    def test_leave(self) -> None:
+        """What waits for a place at an endpoint is not sent there any more; all else goes on."""
+        elsewhere = "http://other.example:2379"
+        pending = [self.put() for _ in range(2 * MAX_CONCURRENT)]
+        others = [
+            self.gateway.call(elsewhere, schema.RANGE, GET, 10.0, Metadata()) for _ in range(2 * MAX_CONCURRENT)
+        ]
+        self.gateway.leave("http://unknown.example")
+        self.gateway.leave(URL)
+        for one in pending[MAX_CONCURRENT:]:
+            self.assert_fails(one, Unavailable, False, "not sent: the endpoint answers nobody")
+        for at in range(MAX_CONCURRENT):
+            self.network.accept(at).answer(WRITTEN)
+        self.assertEqual([self.successResultOf(one) for one in pending[:MAX_CONCURRENT]], [REVISION] * MAX_CONCURRENT)
+        again = self.put()
+        self.network.accept(0).answer(WRITTEN)
+        self.successResultOf(again)
+        for other in others:
+            self.cancelled(other)
+
     def test_idle_connections_are_not_trusted(self) -> None:
         """When one got no answer the others are closed: nobody need find out of each that it is dead."""
         pending = [self.get() for _ in range(4)]

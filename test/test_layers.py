@@ -26,7 +26,7 @@ LADDER = [
     ("L2", "_clues"),
     ("L3", "_transport _tls"),
     ("L3", "_connections"),
-    ("L3", "_gateway _tokens _counters"),
+    ("L3", "_gateway _tokens _counters _silence"),
     ("L4", "_attempts"),
     ("L4", "_calls _clock _context _credentials _since"),
     ("L5", "_snapshot"),

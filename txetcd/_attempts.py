@@ -11,11 +11,12 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
-from ._backoff import Policy, jittered, quorum
+from ._backoff import Policy, in_seconds, jittered, quorum
 from ._endpoints import Endpoints
 from ._messages import Empty
 from ._retry import Next, is_of_endpoint, is_repeatable, next_step
 from ._schema import STATUS, Rpc
+from ._silence import Silence
 from ._tokens import Tokens
 from ._transport import CallCancelled, Metadata, Transport
 from .errors import (
@@ -88,6 +89,7 @@ class Way:
     :ivar policy: how long to wait before a new round of attempts.
     :ivar requires_leader: whether a member without a leader shall refuse at once.
     :ivar random: gives numbers from 0 up to 1, by chance.
+    :ivar silence: watches over those who wait.
     """
 
     clock: Any
@@ -98,6 +100,7 @@ class Way:
     policy: Policy
     requires_leader: bool
     random: Callable[[], float]
+    silence: Silence
 
     def metadata(self, rpc: Rpc, request: Any, token: str) -> Metadata:
         """What goes along with a request."""
@@ -138,6 +141,8 @@ class Attempts:
 
     :ivar done: as :meth:`Calls.call <txetcd._calls.Calls.call>` promises.
     :ivar url: the endpoint that was asked last; ``""`` if none was (``str``).
+    :ivar asked_at: when, in seconds of the clock (``float``).
+    :ivar metadata: what went along with that.
     :ivar tried: the endpoints that were asked, in their order (``list`` of ``str``).
     :ivar retries: how many attempts there were after the first (``int``).
     """
@@ -155,12 +160,14 @@ class Attempts:
         # those that will not do before something is changed
         self._hopeless: set[str] = set()
         self._failures = self._refused_tokens = 0
-        self._maybe_applied = self._is_over = False
-        self._token = self._said = ""
-        self._asked_at = 0.0
+        self._maybe_applied = self._is_over = self._is_leaving = False
+        self._said = ""
+        self._asks = rpc
         self._work: Deferred[Any] = succeed(None)
         self._waiting: Optional[IDelayedCall] = None
         self.url = ""
+        self.asked_at = 0.0
+        self.metadata = Metadata()
         self.tried: dict[str, None] = {}
         self.retries = -1
         self.done: Deferred[Any] = Deferred(self._cancelled)
@@ -182,8 +189,8 @@ class Attempts:
     def _ask(self) -> None:
         way = self._way
         self.retries += 1
-        self._asked_at = way.clock.seconds()
-        self.url = self._endpoint or way.endpoints.pick(self._asked_at, self._round)
+        self.asked_at = way.clock.seconds()
+        self.url = self._endpoint or way.endpoints.pick(self.asked_at, self._round)
         self._round.add(self.url)
         self.tried[self.url] = None
         # of a single one, as long as it is the same, nothing else is known, and what it answers tells
@@ -213,9 +220,24 @@ class Attempts:
         self._follow(self._send(self._rpc, self._request), self._answered, self._unanswered)
 
     def _send(self, rpc: Rpc, request: Any) -> Deferred[Any]:
-        self._token = self._way.tokens.token
-        metadata = self._way.metadata(rpc, request, self._token)
-        return self._way.transport.call(self.url, rpc, request, self._share(rpc), metadata)
+        way = self._way
+        self._asks = rpc
+        self.metadata = way.metadata(rpc, request, way.tokens.token)
+        answer = way.transport.call(self.url, rpc, request, self._share(rpc), self.metadata)
+        if self._endpoint:
+            return answer
+        way.silence.began(self)
+        return answer.addBoth(self._heard, needs_leader(rpc, request))
+
+    def _heard(self, result: Any, is_majority: bool) -> Any:
+        self._way.silence.ended(self, is_majority and not isinstance(result, Failure))
+        return result
+
+    def leave(self) -> None:
+        """Asks elsewhere, if that does no harm: the endpoint is silent, and others are not."""
+        if is_repeatable(self._asks, self._is_idempotent):
+            self._is_leaving = True
+            self._work.cancel()
 
     def _follow(
         self, work: Deferred[Any], on_success: Callable[[Any], None], on_failure: Callable[[Failure], None]
@@ -230,10 +252,10 @@ class Attempts:
         return max(0.0, left)
 
     def _share(self, rpc: Rpc) -> float:
-        """Seconds for an attempt. What can be asked elsewhere as well leaves time for that."""
+        """Seconds for an attempt. What can be asked elsewhere as well leaves half of its time for that."""
         others = 0 if self._endpoint else len(self._way.endpoints) - len(self._round)
         if others > 0 and is_repeatable(rpc, self._is_idempotent):
-            return self._left() / (1 + others)
+            return self._left() / 2
         return self._left()
 
     # --- what came of it
@@ -265,7 +287,11 @@ class Attempts:
 
     def _failed(self, failure: Failure) -> None:
         error = failure.value
-        if isinstance(error, CallCancelled):
+        if isinstance(error, CallCancelled) and self._is_leaving:
+            self._is_leaving = False
+            waited = in_seconds(self._way.clock.seconds() - self.asked_at)
+            self._failed_with(Timeout(f"no answer for {waited}, while others gave one", error.maybe_applied))
+        elif isinstance(error, CallCancelled):
             self._maybe_applied = self._maybe_applied or error.maybe_applied
             self._end(CallCancelled(self._maybe_applied))
         elif isinstance(error, Error):
@@ -291,7 +317,7 @@ class Attempts:
     def _delay(self, step: Next) -> Optional[float]:
         """Seconds until the next attempt; ``None`` for no more."""
         if step is Next.TOKEN:
-            self._way.tokens.forget(self._token)
+            self._way.tokens.forget(self.metadata.token)
             self._refused_tokens += 1
             return 0.0 if self._refused_tokens <= _FRESH_TOKENS else self._pause()
         if step is Next.OTHERS:
@@ -303,7 +329,7 @@ class Attempts:
         if not isinstance(error, Timeout):
             self._said = error.message or ""
         if is_of_endpoint(error):
-            self._way.endpoints.failed(self.url, self._asked_at, self._way.clock.seconds())
+            self._way.endpoints.failed(self.url, self.asked_at, self._way.clock.seconds())
             self._way.identity.doubt(self.url)
         else:
             self._way.endpoints.worked(self.url)

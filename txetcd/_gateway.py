@@ -65,7 +65,10 @@ a hundred leases of five seconds live where an answer takes a tenth of a second.
 MAX_REVOCATIONS = 2
 """Revocations at a time besides: a lock must not be kept from others for that reason; nor renewals wait behind them."""
 
-_BESIDES = {LEASE_KEEP_ALIVE.name: MAX_RENEWALS, LEASE_REVOKE.name: MAX_REVOCATIONS}
+_URGENT = "urgent"
+
+# so many calls that say so do not wait behind others
+_BESIDES = {LEASE_KEEP_ALIVE.name: MAX_RENEWALS, LEASE_REVOKE.name: MAX_REVOCATIONS, _URGENT: 1}
 
 MAX_ANSWER = 512 * 1024 * 1024
 """Bytes of an answer. etcd sets no limit of its own; what is larger has to be read page by page."""
@@ -343,6 +346,12 @@ class _Slots:
         """Gives a place back."""
         self._free += 1
         self._give()
+
+    def dismiss(self) -> None:
+        """Nobody waits any longer."""
+        waiting, self._waiting = self._waiting, {}
+        for one in waiting:
+            one.errback(Unavailable(None, "not sent: the endpoint answers nobody, while another one does"))
 
     def _give(self) -> None:
         # a call that is over at once gives its place back from within: this loop goes on then, and does not nest
@@ -647,7 +656,7 @@ class Gateway:
         self._track(self._calls, call, call.done)
         call.limit(self._reactor, timeout)
         call.done.addErrback(self._distrust)
-        call.start(self._slots_for(endpoint, rpc), post, self._max_answer)
+        call.start(self._slots_for(endpoint, _URGENT if metadata.is_urgent else rpc.name), post, self._max_answer)
         return call.done
 
     def stream(
@@ -659,6 +668,12 @@ class Gateway:
         self._track(self._streams, stream, stream.ended)
         stream.start(post, self._max_line)
         return stream
+
+    def leave(self, endpoint: str) -> None:
+        """See :meth:`Transport.leave <txetcd._transport.Transport.leave>`."""
+        for (of, _), slots in list(self._slots.items()):
+            if of == endpoint:
+                slots.dismiss()
 
     def close(self) -> Deferred[None]:
         """See :meth:`Transport.close <txetcd._transport.Transport.close>`."""
@@ -685,8 +700,8 @@ class Gateway:
             self._own_pool.closeCachedConnections()
         return failure
 
-    def _slots_for(self, endpoint: str, rpc: Rpc) -> _Slots:
-        of_what = rpc.name if rpc.name in _BESIDES else ""
+    def _slots_for(self, endpoint: str, kind: str) -> _Slots:
+        of_what = kind if kind in _BESIDES else ""
         if (endpoint, of_what) not in self._slots:
             self._slots[endpoint, of_what] = _Slots(_BESIDES.get(of_what, MAX_CONCURRENT))
         return self._slots[endpoint, of_what]
@@ -722,5 +737,5 @@ class Gateway:
 
 def _pool(reactor: Any) -> HTTPConnectionPool:
     pool = HTTPConnectionPool(reactor)
-    pool.maxPersistentPerHost = MAX_CONCURRENT + MAX_RENEWALS + MAX_REVOCATIONS
+    pool.maxPersistentPerHost = MAX_CONCURRENT + sum(_BESIDES.values())
     return pool

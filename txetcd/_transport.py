@@ -37,10 +37,12 @@ class Metadata:
 
     :ivar token: proves who asks; ``""`` for nobody.
     :ivar requires_leader: whether a member that knows no leader shall refuse at once.
+    :ivar is_urgent: whether the request shall not wait behind others.
     """
 
     token: str = attrs.field(default="", repr=False)
     requires_leader: bool = False
+    is_urgent: bool = False
 
 
 class Stream(Protocol):
@@ -90,6 +92,12 @@ class Transport(Protocol):
         Asks for an answer that goes on.
 
         :param on_message: called with each message as it arrives; must not raise.
+        """
+
+    def leave(self, endpoint: str) -> None:
+        """
+        Fails the calls to *endpoint* that were not sent yet, with :class:`~txetcd.errors.Unavailable`: they are better
+        asked elsewhere.
         """
 
     @property

@@ -26,6 +26,7 @@ from ._credentials import authenticator, check_credentials
 from ._endpoints import Endpoints
 from ._gateway import Gateway
 from ._messages import Acknowledgement, CompactionRequest, Empty
+from ._silence import Silence
 from ._sync import EndpointSync, Mapping, check_mapping
 from ._tls import TLS
 from ._tokens import Tokens
@@ -120,15 +121,18 @@ class Client:
         for name, function in (("retry", retry), ("on_call", on_call)):
             if function is not None and not callable(function):
                 raise TypeError(f"{name} must be callable, not {what_came(function)}")
+        gateway = Gateway(reactor, connect_timeout, pool, agent, tls)
+        endpoints = Endpoints(urls, random.random)
         way = Way(
             reactor,
-            Gateway(reactor, connect_timeout, pool, agent, tls),
-            Endpoints(urls, random.random),
+            gateway,
+            endpoints,
             Identity(),
             Tokens(reactor),
             retry or Backoff(),
             check_flag("require_leader", require_leader),
             random.random,
+            Silence(reactor, gateway, endpoints),
         )
         login = check_credentials(credentials)
         if isinstance(login, str):

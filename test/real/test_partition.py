@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from functools import partial
 from operator import ge
 from typing import Any, Optional
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 
 from test.real.base import RealCase, on_every_server
 from txetcd import (
@@ -29,6 +31,7 @@ from txetcd import (
     Watch,
     never,
 )
+from txetcd._gateway import MAX_CONCURRENT
 from txetcd.errors import Closed, LeaderChanged, NoLeader
 from txetcd.testing import EtcdCluster, EtcdProcess
 
@@ -54,9 +57,13 @@ class PartitionCase(RealCase):
 
     size = 3
 
+    # etcd's own timing, so that nobody is elected only because the machine is slow
+    arguments: tuple[str, ...] = ()
+
     async def start(self: Any) -> None:
-        # with etcd's own timing, so that nobody is elected only because the machine is slow
-        self.cluster = EtcdCluster(self.reactor, self.size, binary=self.server.path, partitionable=True)
+        self.cluster = EtcdCluster(
+            self.reactor, self.size, binary=self.server.path, arguments=self.arguments, partitionable=True
+        )
         self.addCleanup(self.cluster.stop)
         await self.cluster.start()
         self.leader = await self.cluster.leader()
@@ -366,6 +373,55 @@ class Reads(PartitionCase):
             self.assertEqual((await once.get(self.key(b"a"), serializable=True)).kvs[0].value, b"1")
         await self.healed()
         self.assertEqual((await self.client_at(member).get(self.key(b"a"))).kvs[0].version, 1)
+
+
+@on_every_server()
+class Unnoticed(PartitionCase):
+    """
+    A member that is isolated and does not know it, for a long time: it answers nothing that takes a majority, and says
+    nothing of it.
+    """
+
+    arguments = ("--election-timeout=6000",)
+
+    async def start(self: Any) -> None:
+        await super().start()
+        self.records: list[CallRecord] = []
+        self.etcd = self.client_first_at(self.follower, on_call=self.records.append, timeout=300)
+        await self.etcd.set(self.key(b"a"), b"1")
+        self.assertEqual((self.records[0].endpoint, self.records[0].retries), (self.follower.url, 0))
+        del self.records[:]
+
+    async def test_moves_on(self: Any) -> None:
+        """The others are asked, and answer, long before it has noticed."""
+        self.cluster.isolate(self.follower)
+        self.assertEqual((await self.soon(self.etcd.get(self.key(b"a")))).kvs[0].value, b"1")
+        self.assert_moved(self.records[0], self.follower)
+        await self.soon(self.etcd.set(self.key(b"a"), b"2"))
+        self.assertEqual((self.records[1].retries, self.records[1].outcome), (0, "ok"))
+        self.assertTrue(await self.knows_a_leader(self.follower))
+        self.assertEqual((await self.known_at(self.follower, b"a")).value, b"1")
+
+    async def test_crowd(self: Any) -> None:
+        """Writes that were sent stay; those that only waited to be are done elsewhere."""
+        count = 5 * MAX_CONCURRENT
+        self.cluster.isolate(self.follower)
+        writes = [self.etcd.set(self.key(b"%d" % number), b"") for number in range(count)]
+        results: dict[int, Any] = {}
+        for number, write in enumerate(writes):
+            write.addBoth(partial(results.__setitem__, number))
+        await self.until(lambda: len(results) >= count - MAX_CONCURRENT)
+        self.assertTrue(await self.knows_a_leader(self.follower))
+        self.assertEqual(sorted(results), list(range(MAX_CONCURRENT, count)))
+        self.assertEqual({record.outcome for record in self.records}, {"ok"})
+        self.cluster.rejoin()
+        await self.until(lambda: len(results) == count)
+        present = {kv.key for kv in (await self.etcd.get(self.keys())).kvs}
+        for number, result in results.items():
+            if isinstance(result, Failure):
+                self.assertTrue(result.check(OutcomeUnknown, Timeout) and result.value.maybe_applied, result)
+            else:
+                self.assertIn(self.key(b"%d" % number), present)
 
 
 @on_every_server()

@@ -440,7 +440,7 @@ class WaitForTests(ClientCase):
                 elif reached < 3:
                     self.clock.advance(5)
                     error = self.failureResultOf(waiting, Timeout).value
-                    self.assertEqual(str(error), "b'key' was not as wanted within 5 seconds")
+                    self.assertEqual(str(error), f"at {URL}: b'key' was not as wanted within 5 seconds")
                 else:
                     self.cancelled(waiting)
                 self.assertEqual(self.transport.live, [])

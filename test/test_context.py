@@ -165,7 +165,7 @@ class WithinTests(Case):
             raise
 
     def begin(self, main: Deferred[Any], timeout: Optional[float] = 5.0) -> Deferred[Any]:
-        return within(run(self.work(main)), self.clock, timeout, "it was not done")
+        return within(run(self.work(main)), self.clock, timeout, "it was not done", lambda: ["http://a", "http://b"])
 
     def test_done(self) -> None:
         """In time, or at once, well or badly."""
@@ -194,13 +194,13 @@ class WithinTests(Case):
         self.assertNoResult(result)
         self.cleaning.callback(None)
         error = self.failureResultOf(result, Timeout).value
-        self.assertEqual(str(error), "it was not done within 5 seconds")
+        self.assertEqual(str(error), "at http://a, http://b: it was not done within 5 seconds")
         self.assertIs(error.maybe_applied, False)
 
     def test_timeout_of_a_second(self) -> None:
         """One second, but half a second and two seconds as well."""
         for timeout, text in ((1, "1 second"), (1.0, "1 second"), (0.5, "0.5 seconds"), (2.0, "2 seconds")):
-            result = within(Deferred(), self.clock, timeout, "it was not done")
+            result = within(Deferred(), self.clock, timeout, "it was not done", list)
             self.clock.advance(timeout)
             self.assertEqual(str(self.failureResultOf(result, Timeout).value), f"it was not done within {text}")
 
@@ -210,7 +210,8 @@ class WithinTests(Case):
         self.clock.advance(5)
         self.cleaning.errback(LeftBehind())
         error = self.failureResultOf(result, Timeout).value
-        self.assertEqual((str(error), error.maybe_applied), ("it was not done within 5 seconds", True))
+        self.assertEqual(str(error), "at http://a, http://b: it was not done within 5 seconds")
+        self.assertTrue(error.maybe_applied)
 
     def test_timeout_and_success(self) -> None:
         """Work that succeeds all the same has succeeded."""

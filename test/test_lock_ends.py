@@ -86,7 +86,7 @@ class EndingTests(LockCase):
                 self.assertNoResult(locking)
                 self.took_back(step)
             error = self.failureResultOf(locking, Timeout).value
-            self.assertEqual(str(error), "the lock b'name' was not acquired within 3 seconds")
+            self.assertEqual(str(error), f"at {URL}: the lock b'name' was not acquired within 3 seconds")
             # a lease may still be granted, and that is not waited for
             self.assertIs(error.maybe_applied, step == "grant")
             if step == "grant":
@@ -98,7 +98,7 @@ class EndingTests(LockCase):
         self.clock.advance(1)
         self.revoked()
         error = self.failureResultOf(locking, Timeout).value
-        self.assertEqual(str(error), "the lock b'name' was not acquired within 1 second")
+        self.assertEqual(str(error), f"at {URL}: the lock b'name' was not acquired within 1 second")
 
     def test_timeout_and_not_taken_back(self) -> None:
         """It says whether the key may be there until the lease ends."""

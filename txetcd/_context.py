@@ -4,7 +4,7 @@ A Deferred that is what the other idiom needs as well.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Callable, Optional, TypeVar
 
@@ -87,7 +87,9 @@ def until(work: Coroutine[Any, Any, T], clock: Any, seconds: float) -> Deferred[
     return Deferred.fromCoroutine(work).addTimeout(seconds, clock, late)
 
 
-def within(work: Deferred[T], clock: Any, timeout: Optional[float], what: str) -> Deferred[T]:
+def within(
+    work: Deferred[T], clock: Any, timeout: Optional[float], what: str, where: Callable[[], Iterable[str]]
+) -> Deferred[T]:
     """
     *work*, with a deadline, and cancelled at once.
 
@@ -96,17 +98,26 @@ def within(work: Deferred[T], clock: Any, timeout: Optional[float], what: str) -
 
     :param timeout: seconds, or ``None`` for no deadline.
     :param what: what was not done within them, for the error.
+    :param where: tells the endpoints where it was not, for the error.
     :returns: a Deferred that fires as *work* does, or fails with :class:`~txetcd.errors.Timeout`. Its
         ``maybe_applied`` is ``True`` if the work ends with :class:`LeftBehind`.
     """
-    return _Within(work, clock, timeout, what).result
+    return _Within(work, clock, timeout, what, where).result
 
 
 class _Within:
     """See :func:`within`."""
 
-    def __init__(self, work: Deferred[Any], clock: Any, timeout: Optional[float], what: str) -> None:
+    def __init__(
+        self,
+        work: Deferred[Any],
+        clock: Any,
+        timeout: Optional[float],
+        what: str,
+        where: Callable[[], Iterable[str]],
+    ) -> None:
         self._work = work
+        self._where = where
         self._is_expired = False
         self._is_ending = False
         self._late = "" if timeout is None else f"{what} within {in_seconds(timeout)}"
@@ -138,5 +149,7 @@ class _Within:
         if self.result.called:
             return
         if self._is_expired and isinstance(outcome, Failure) and outcome.check(CancelledError):
-            outcome = Failure(Timeout(self._late, isinstance(outcome.value, LeftBehind)))
+            error = Timeout(self._late, isinstance(outcome.value, LeftBehind))
+            error.endpoint = ", ".join(self._where())
+            outcome = Failure(error)
         self.result.callback(outcome)

@@ -173,7 +173,10 @@ class Client:
 
     @property
     def endpoints(self) -> tuple[str, ...]:
-        """The URLs of all endpoints, the one that is asked first at the moment at the head (a ``tuple`` of ``str``)."""
+        """
+        The URLs of all endpoints, in the order in which they are preferred: the first one is asked, unless it has
+        failed lately (a ``tuple`` of ``str``).
+        """
         return self._way.endpoints.urls
 
     def set_endpoints(self, url: Union[str, Sequence[str]]) -> None:
@@ -446,7 +449,7 @@ class Client:
         check_seconds("timeout", timeout)
         work = Deferred.fromCoroutine(self._wait_for(key, predicate or (lambda _: True)))
         work.addBoth(self._waited, self._calls.at_close(work.cancel))
-        return within(work, self.reactor, timeout, f"{key!r} was not as wanted")
+        return within(work, self.reactor, timeout, f"{key!r} was not as wanted", lambda: self.endpoints)
 
     def _waited(self, result: Any, forget_close: Callable[[], None]) -> Any:
         forget_close()

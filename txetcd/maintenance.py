@@ -300,12 +300,17 @@ def _if_leading(status: Status, url: str) -> str:
 
 def _no_leader(errors: list[BaseException], urls: tuple[str, ...]) -> BaseException:
     """Why none of several endpoints is the leader."""
-    others = [error for error in errors if not isinstance(error, _Follows)]
+    others = [error for error in errors if isinstance(error, Error)]
     leaders = [error.leader for error in errors if isinstance(error, _Follows) and error.leader]
-    of_all = [error for error in others if not isinstance(error, Error)]
-    if of_all or (others and not leaders):
-        # it was cancelled, or there is no endpoint of which more is known
-        return (of_all or others)[0]
+    of_all = [error for error in errors if not isinstance(error, (Error, _Follows))]
+    if of_all:
+        # it was cancelled
+        return of_all[0]
+    if others and not leaders:
+        # there is no endpoint of which more is known
+        first = others[0]
+        first.endpoint = ", ".join(urls)
+        return first
     if leaders:
         text = f"member {leaders[0]:x} leads, and none of the endpoints that have answered is it"
     reason = NotLeader(None, text) if leaders else NoLeader(None, "no endpoint knows a leader")

@@ -24,6 +24,10 @@ class Etcd(Protocol):
 
     reactor: Any
 
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """See :attr:`Client.endpoints <txetcd.Client.endpoints>`."""
+
     def get(
         self,
         key: Union[bytes, KeySet],

@@ -83,7 +83,8 @@ class Lock:
             raise RuntimeError(f"{self!r} cannot be acquired twice")
         self._is_acquiring = True
         work = Deferred.fromCoroutine(self._acquire())
-        result = within(work, self._etcd.reactor, timeout, f"the lock {self.name!r} was not acquired")
+        what = f"the lock {self.name!r} was not acquired"
+        result = within(work, self._etcd.reactor, timeout, what, lambda: self._etcd.endpoints)
         return result.addBoth(self._attempted)
 
     def _attempted(self, result: Any) -> Any:

@@ -107,9 +107,9 @@ class RealCase:
 
     # --- servers to be hurt
 
-    async def own_server(self: Any, arguments: Sequence[str] = QUICK) -> EtcdProcess:
+    async def own_server(self: Any, arguments: Sequence[str] = QUICK, **options: Any) -> EtcdProcess:
         """A server for this test alone."""
-        process = EtcdProcess(self.reactor, binary=self.server.path, arguments=arguments)
+        process = EtcdProcess(self.reactor, binary=self.server.path, arguments=arguments, **options)
         self.addCleanup(process.stop)
         return await process.start()
 

@@ -92,7 +92,7 @@ class AuthCase(RealCase):
     process: EtcdProcess
 
     async def start(self: Any, *arguments: str) -> None:
-        self.process = await self.own_server([*CHEAP, *arguments])
+        self.process = await self.own_server([*CHEAP, *arguments], credentials=ROOT)
         self.etcd = self.client_of()
 
     def client_at(self: Any, url: Any, credentials: Any = None, **options: Any) -> Client:

@@ -32,7 +32,7 @@ from test.real.test_auth import (
     outcome,
     set_up_users,
 )
-from txetcd import Client, Expired, KeySet, OpGet, OpSet, PermissionDenied, Transaction, never
+from txetcd import Client, Expired, KeySet, OpGet, OpSet, PermissionDenied, Transaction
 from txetcd.errors import AuthOldRevision, InvalidAuthToken
 from txetcd.testing import EtcdCluster, EtcdProcess
 
@@ -189,14 +189,6 @@ class LoadCase(AuthCase):
         self.assertEqual(callers.unexpected({}), {})
 
 
-class SecuredProcess(EtcdProcess):
-    """A server that can be started again while authentication is on: who wants to know whether it serves is root."""
-
-    async def _when_answering(self, child: Any, client: Client, port: int) -> Any:
-        async with Client(self._reactor, client.endpoints[0], credentials=ROOT, retry=never) as root:
-            return await super()._when_answering(child, root, port)
-
-
 # --- those that the server issues
 
 
@@ -325,7 +317,6 @@ class Tokens(LoadCase):
     async def test_restart(self: Any) -> None:
         """The server has forgotten all of them."""
         await self.secure()
-        self.process.__class__ = SecuredProcess
         for _ in range(2):
             await self.alice.set(b"alice/1", b"x")
             token = self.alice._way.tokens.token
@@ -595,11 +586,11 @@ class _ClusterTokensCase(AuthCase):
     cluster: EtcdCluster
 
     async def start(self: Any, *arguments: str) -> None:
-        self.cluster = EtcdCluster(self.reactor, binary=self.server.path, arguments=[*CHEAP, *arguments])
+        self.cluster = EtcdCluster(
+            self.reactor, binary=self.server.path, arguments=[*CHEAP, *arguments], credentials=ROOT
+        )
         self.addCleanup(self.cluster.stop)
         await self.cluster.start()
-        for member in self.cluster.members:
-            member.__class__ = SecuredProcess
         self.etcd = self.client_of()
         await set_up_users(self.etcd)
         await self.etcd.auth.enable()
@@ -627,6 +618,12 @@ class _ClusterTokensCase(AuthCase):
             await self.assert_works(self.alice)
             self.assertNotEqual(self.alice.endpoints[0], issuer.url)
             await issuer.start()
+
+    async def test_started_again(self: Any) -> None:
+        """The leader is found and starts again as ever: whoever asks for that has logged in."""
+        leader = await self.cluster.leader()
+        await leader.restart()
+        self.assertIn(await self.cluster.leader(), self.cluster.members)
 
     async def test_another_member_at_once(self: Any) -> None:
         """A token that was just issued is used at another member, which may not have heard of it yet."""

@@ -8,13 +8,14 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, Optional, TypeVar
+from typing import Any, Optional, TypeVar, Union
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.task import deferLater
 
 from .._backoff import never
 from .._check import check_all, check_flag, check_int
+from .._credentials import check_credentials
 from ..client import Client
 from ..errors import Error
 from ..values import Status
@@ -75,6 +76,7 @@ class EtcdCluster:
     :param client_port: the port for clients of the first member (``int``), for those who must know it beforehand; the
         others have the next ones. If one of them is taken, the start fails. By default the kernel chooses free ones.
     :param arguments: further flags of etcd (``str`` each) for every member.
+    :param credentials: who asks whether it serves, as of :class:`EtcdProcess`, for :meth:`leader`, too.
     :param partitionable: let the network between the members be cut, with :meth:`isolate` and :meth:`rejoin`. Then all
         that they say to one another goes through this process, and they take each other for dead while the reactor is
         blocked. And the reactor holds its sockets, so that trial wants it to be stopped at the end of each test.
@@ -90,6 +92,7 @@ class EtcdCluster:
         client_port: Optional[int] = None,
         arguments: Iterable[str] = (),
         partitionable: bool = False,
+        credentials: Union[str, tuple[str, str], None] = None,
     ) -> None:
         self._size = check_int("size", size, 1, MAX_PORT)
         if client_port is not None:
@@ -98,6 +101,7 @@ class EtcdCluster:
         self._binary = binary
         self._client_port = client_port
         self._arguments = check_all("arguments", arguments, str, "str")
+        self._credentials = check_credentials(credentials)
         self._network = PeerNetwork(reactor) if check_flag("partitionable", partitionable) else None
         self._life = Life(reactor, self.stop)
         self.members: list[EtcdProcess] = []
@@ -240,7 +244,9 @@ class EtcdCluster:
         os.mkdir(data_dir, mode=0o700)
         record_bootstrap(bootstrap, data_dir)
         arguments = [f"--listen-peer-urls={place.url}", *self._arguments]
-        return EtcdProcess(self._reactor, binary=self._binary, data_dir=data_dir, arguments=arguments)
+        return EtcdProcess(
+            self._reactor, binary=self._binary, data_dir=data_dir, arguments=arguments, credentials=self._credentials
+        )
 
     async def _stop(self) -> None:
         await self._life.cancel_start()
@@ -270,7 +276,7 @@ class EtcdCluster:
         is_isolated = self._network is not None and not self._network.sides.has_majority(place)
         if is_isolated or not member.is_running:
             return None
-        client = Client(self._reactor, member.url, retry=never)
+        client = Client(self._reactor, member.url, credentials=self._credentials, retry=never)
         try:
             return await client.status(timeout=STATUS_SECONDS)
         except Error:

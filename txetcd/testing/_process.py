@@ -21,7 +21,7 @@ import re
 import shutil
 import signal
 from collections.abc import Iterable
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -29,6 +29,7 @@ from twisted.internet.task import deferLater
 
 from .._backoff import never
 from .._check import check_all, check_int
+from .._credentials import check_credentials
 from ..client import Client
 from ..errors import Error
 from ..values import Header
@@ -81,6 +82,8 @@ class EtcdProcess:
     :param client_port: the port for clients (``int``), for those who must know it beforehand; if it is taken, the
         start fails. By default the kernel chooses a free one.
     :param arguments: further flags of etcd (``str`` each), which win over those given here.
+    :param credentials: who asks whether it serves, as of :class:`txetcd.Client`. Newer servers tell that only to
+        whoever has logged in, while authentication is on; a user and a password are not used while it is off.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class EtcdProcess:
         name: Optional[str] = None,
         client_port: Optional[int] = None,
         arguments: Iterable[str] = (),
+        credentials: Union[str, tuple[str, str], None] = None,
     ) -> None:
         if name is not None and not re.fullmatch(r"[\w.-]+", name):
             raise ValueError(f"name must be letters, digits, '_', '.' and '-', not {name!r}")
@@ -103,6 +107,7 @@ class EtcdProcess:
         self._name = name or "etcd"
         self._client_port = client_port
         self._arguments = check_all("arguments", arguments, str, "str")
+        self._credentials = check_credentials(credentials)
         self._log = Log()
         self._life = Life(reactor, self.stop)
         self._bootstrap: Optional[Bootstrap] = None
@@ -286,7 +291,7 @@ class EtcdProcess:
 
     async def _prove(self, child: Child, bootstrap: Bootstrap) -> None:
         """Return when *child* serves and is the server of *bootstrap*."""
-        client = Client(self._reactor, bootstrap.client_url, retry=never)
+        client = Client(self._reactor, bootstrap.client_url, credentials=self._credentials, retry=never)
         try:
             header = await self._when_answering(child, client, bootstrap.client_port)
         finally:

@@ -68,6 +68,18 @@ class ClusterCase(RealCase):
         self.addCleanup(cluster.stop)
         return await cluster.start()
 
+    async def run_member(self: Any, me: Peer, others: list[Member]) -> str:
+        """Starts a member that was added to *others*; its URL for clients."""
+        directory = self.mktemp()
+        os.makedirs(directory, mode=0o700)
+        peers = [Peer(m.name, int(m.peer_urls[0].rpartition(":")[2])) for m in others]
+        bootstrap = Bootstrap(new_token(), free_ports(1)[0], me, (*peers, me))
+        arguments = [*bootstrap.arguments(self.server.label, directory), "--initial-cluster-state=existing"]
+        child = Child([self.server.path, *arguments], Log())
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.until(lambda: not child.is_running)))
+        self.addCleanup(child.signal, signal.SIGKILL)
+        return bootstrap.client_url
+
 
 @on_every_cluster()
 class Members(ClusterCase):
@@ -194,12 +206,12 @@ class Members(ClusterCase):
 
     async def test_member_promote(self: Any) -> None:
         """MemberPromote: as soon as it has learnt, and not before; it is asked only what it can answer by then."""
-        me, directory = Peer("learner", free_ports(1)[0]), self.mktemp()
+        me = Peer("learner", free_ports(1)[0])
         await self.etcd.set(self.key(b"key"), b"value")
         learner = await self.members.add_learner(me.url)
         with self.assertRaises(LearnerNotReady):
             await self.members.promote(learner.member_id)
-        url = await self.run_member(me, directory)
+        url = await self.run_member(me, self.before)
         alone = self.client(url)
         await self.until(lambda: self.knows(alone, self.key(b"key")))
         self.assertTrue((await alone.status()).is_learner)
@@ -214,17 +226,6 @@ class Members(ClusterCase):
         await self.until(lambda: self.serves(alone))
         self.assertEqual(len(await alone.cluster.members()), 4)
         self.assertIn("learner", [m.name for m in await self.members.members()])
-
-    async def run_member(self: Any, me: Peer, directory: str) -> str:
-        """Starts a member that was added; its URL for clients."""
-        os.makedirs(directory, mode=0o700)
-        others = [Peer(m.name, int(m.peer_urls[0].rpartition(":")[2])) for m in self.before]
-        bootstrap = Bootstrap(new_token(), free_ports(1)[0], me, (*others, me))
-        arguments = [*bootstrap.arguments(self.server.label, directory), "--initial-cluster-state=existing"]
-        child = Child([self.server.path, *arguments], Log())
-        self.addCleanup(lambda: Deferred.fromCoroutine(self.until(lambda: not child.is_running)))
-        self.addCleanup(child.signal, signal.SIGKILL)
-        return bootstrap.client_url
 
     async def knows(self: Any, client: Client, key: bytes) -> bool:
         try:

@@ -7,7 +7,6 @@ The scenarios are those of etcd's own integration tests, by their names; besides
 from __future__ import annotations
 
 import os
-import signal
 from collections import Counter
 from itertools import cycle
 from typing import Any, Callable
@@ -36,8 +35,7 @@ from txetcd import (
 )
 from txetcd.errors import NotSupportedForLearner, WrongCluster
 from txetcd.testing import EtcdCluster, EtcdProcess, FaultyProxy
-from txetcd.testing._child import Child, Log
-from txetcd.testing._identity import Bootstrap, Peer, new_token
+from txetcd.testing._identity import Peer
 from txetcd.testing._ports import free_ports
 
 SECONDS = float(os.environ.get("TXETCD_TEST_SECONDS", "8"))
@@ -276,6 +274,7 @@ EVERY_CALL: dict[str, Callable[[Client, bytes], Any]] = {
     "submit": lambda etcd, key: etcd.when(CompVersion(key, "==", 0)).then(OpSet(key, b"")).submit(),
     "iterate": lambda etcd, key: Deferred.fromCoroutine(first_of(etcd, KeySet(key))),
     "wait for": lambda etcd, key: etcd.wait_for(key),
+    "wait for, not long": lambda etcd, key: etcd.wait_for(key, timeout=1),
     "compact": lambda etcd, key: etcd.compact(1),
     "status": lambda etcd, key: etcd.status(),
     "lease": lambda etcd, key: etcd.lease(60),
@@ -283,7 +282,9 @@ EVERY_CALL: dict[str, Callable[[Client, bytes], Any]] = {
     "lock": lambda etcd, key: etcd.lock(key),
     "sync": lambda etcd, key: etcd.sync_endpoints(),
     "members": lambda etcd, key: etcd.cluster.members(),
+    "leader": lambda etcd, key: etcd.cluster.leader(),
     "add member": lambda etcd, key: etcd.cluster.add("http://127.0.0.1:1"),
+    "move leader": lambda etcd, key: etcd.maintenance.move_leader(1),
     "alarms": lambda etcd, key: etcd.maintenance.alarms(),
     "hash": lambda etcd, key: etcd.maintenance.hash(timeout=2),
     "users": lambda etcd, key: etcd.auth.users(),
@@ -511,17 +512,11 @@ class Changes(FailoverCase):
 
     async def join(self: Any, add: Callable[[str], Any]) -> tuple[int, str]:
         """One member more: its id, and its URL."""
-        me, directory = Peer("new", free_ports(1)[0]), self.mktemp()
-        os.makedirs(directory, mode=0o700)
+        me = Peer("new", free_ports(1)[0])
         member = await add(me.url)
-        others = [Peer(m.name, int(m.peer_urls[0].rpartition(":")[2])) for m in self.before]
-        bootstrap = Bootstrap(new_token(), free_ports(1)[0], me, (*others, me))
-        arguments = [*bootstrap.arguments(self.server.label, directory), "--initial-cluster-state=existing"]
-        child = Child([self.server.path, *arguments], Log())
-        self.addCleanup(self.until, lambda: not child.is_running)
-        self.addCleanup(child.signal, signal.SIGKILL)
-        await self.until(lambda: self.serves(bootstrap.client_url))
-        return member.member_id, bootstrap.client_url
+        url = await self.run_member(me, self.before)
+        await self.until(lambda: self.serves(url))
+        return member.member_id, url
 
     async def settled(self: Any) -> None:
         """A change is applied everywhere, as a write is behind it: see :mod:`test.real.test_cluster`."""

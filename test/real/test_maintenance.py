@@ -10,10 +10,12 @@ import os
 import signal
 import sys
 from pathlib import Path
+from shutil import which
 from typing import Any, Callable
 
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred
-from twisted.internet.utils import getProcessOutputAndValue
+from twisted.internet.utils import getProcessOutputAndValue, getProcessValue
+from twisted.trial.unittest import SkipTest
 
 from test.real.base import QUICK, RealCase, on_every_cluster, on_every_server, sockets_to
 from test.real.test_cluster import ClusterCase
@@ -333,13 +335,14 @@ TAKEN = (
 )
 """The figure that says how many were asked for."""
 
-LIMITED = """
+SAVING = """
 import resource, sys
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 from txetcd import Client
 async def run(reactor):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000000, 1000000))
+    if len(sys.argv) > 2:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
     async with Client(reactor) as etcd:
         try:
             await etcd.maintenance.snapshot(sys.argv[1])
@@ -347,6 +350,12 @@ async def run(reactor):
             print(error)
 react(lambda reactor: Deferred.fromCoroutine(run(reactor)))
 """
+
+ON_SMALL_DISK = 'mount -t tmpfs -o size=1m tmpfs "$1" && "$2" -c "$3" "$1/snapshot.db" && ls "$1" >&2'
+"""For a shell that may mount: saves to a disk of a megabyte, and lists what is left there."""
+
+NAMESPACES = (("--mount",), ("--user", "--map-root-user", "--mount"))
+"""For ``unshare``: lets root mount, for himself; and anybody."""
 
 
 class _SnapshotCase(RealCase):
@@ -487,16 +496,34 @@ class Snapshots(_SnapshotCase):
             await self.etcd.maintenance.snapshot(self.path)
         self.assert_whole(await first)
 
-    async def test_disk_full(self: Any) -> None:
-        """As far as a process can tell: a file cannot grow any more."""
+    async def program(self: Any, *command: str) -> tuple[str, str]:
+        """What a program, and those that it starts, print; a large server is where they look for one."""
         process, _ = await self.large_server()
         environment = {**os.environ, "ETCD_URL": process.url, "PYTHONPATH": str(ROOT)}
-        output, errors, status = await getProcessOutputAndValue(
-            sys.executable, ["-c", LIMITED, self.path], environment
-        )
-        self.assertEqual((errors.decode(), status), ("", 0))
-        self.assertEqual(output.decode(), f"[Errno 27] File too large: '{self.path}.part'\n")
+        output, errors, status = await getProcessOutputAndValue(command[0], command[1:], environment)
+        self.assertEqual(status, 0, errors)
+        return output.decode(), errors.decode()
+
+    async def test_file_too_large(self: Any) -> None:
+        """A file cannot grow any more: a clear error, and no half file."""
+        output, errors = await self.program(sys.executable, "-c", SAVING, self.path, "1000000")
+        self.assertEqual((output, errors), (f"[Errno 27] File too large: '{self.path}.part'\n", ""))
         self.assert_nothing_left()
+
+    async def may_mount(self: Any) -> list[str]:
+        """The beginning of a command that may, in a place of its own."""
+        unshare = which("unshare") or "unshare"
+        for namespaces in NAMESPACES:
+            mount = [*namespaces, "mount", "-t", "tmpfs", "tmpfs", self.directory]
+            if which(unshare) and await getProcessValue(unshare, mount, os.environ) == 0:
+                return [unshare, *namespaces]
+        raise SkipTest("a disk that is full is one of a megabyte, which may not be mounted here")
+
+    async def test_disk_full(self: Any) -> None:
+        """Nor can the disk, which is empty then, as before."""
+        shell = [*await self.may_mount(), "sh", "-c", ON_SMALL_DISK, "sh", self.directory, sys.executable, SAVING]
+        output, errors = await self.program(*shell)
+        self.assertEqual((output, errors), (f"[Errno 28] No space left on device: '{self.path}.part'\n", ""))
 
     async def test_several_at_a_time(self: Any) -> None:
         """Each in its place; calls go on meanwhile."""

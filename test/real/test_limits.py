@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
 from test.real.base import RealCase, on_every_server, sockets_to
-from txetcd import KeySet, OpGet, OpSet, Timeout, Transaction, _gateway, _json
+from txetcd import KeySet, OpGet, OpSet, Timeout, Transaction, _json
 from txetcd import _messages as messages
 from txetcd import _schema as schema
 from txetcd._gateway import MAX_CONCURRENT
@@ -102,7 +102,7 @@ class Sockets(_Limits):
 
 @on_every_server()
 class Cancel(_Limits):
-    """A call that is cancelled fires at once, leaves no socket, and the client goes on."""
+    """A call that is cancelled leaves no socket, nor anything at the server; for all else see ``test_cancel``."""
 
     async def start(self: Any) -> None:
         # the one that cleans up behind the test has no sockets meanwhile
@@ -117,12 +117,6 @@ class Cancel(_Limits):
         self.assertEqual((await self.tested.get(self.key(b"z"))).count, 0)
         # no place in the queue was lost either
         await gatherResults([self.tested.get(self.key(b"z")) for _ in range(2 * MAX_CONCURRENT)])
-
-    async def test_connecting(self: Any) -> None:
-        await self.assert_cancelled(self.tested.set(self.key(b"a"), b""))
-        await self.no_sockets()
-        self.assertEqual((await self.tested.get(self.key(b"a"))).count, 0)
-        await self.assert_usable()
 
     async def waiting_calls(self: Any, count: int) -> list[Deferred[Any]]:
         """Calls that the server cannot answer yet: they wait for a lock that somebody holds."""
@@ -146,18 +140,6 @@ class Cancel(_Limits):
         await self.until(lambda: self.has_locks(self.tested, 1))
         await self.assert_usable()
 
-    async def test_queued(self: Any) -> None:
-        """What waits for a connection is not even sent."""
-        calls = await self.waiting_calls(MAX_CONCURRENT)
-        queued = self.tested.set(self.key(b"a"), b"")
-        after = self.tested.get(self.key(b"a"))
-        await self.assert_cancelled(queued)
-        self.assertFalse(after.called)
-        for call in calls:
-            await self.assert_cancelled(call)
-        self.assertEqual((await after).count, 0)
-        await self.assert_usable()
-
     async def test_queued_timeout(self: Any) -> None:
         """The deadline counts there as well, and says that nothing was sent."""
         calls = await self.waiting_calls(MAX_CONCURRENT)
@@ -168,27 +150,6 @@ class Cancel(_Limits):
             await self.assert_cancelled(call)
         self.assertEqual((await self.tested.get(self.key(b"a"))).count, 0)
 
-    async def test_answer_arriving(self: Any) -> None:
-        await self.etcd.set(self.key(b"a"), bytes(MEGABYTE))
-        pieces: list[int] = []
-        calls: list[Deferred[Any]] = []
-        receive = _gateway._Collector.dataReceived
-
-        def arrived(collector: Any, data: bytes) -> None:
-            pieces.append(len(data))
-            receive(collector, data)
-            calls[0].cancel()
-
-        patch = self.patch(_gateway._Collector, "dataReceived", arrived)
-        calls.append(self.tested.get(self.key(b"a")))
-        with self.assertRaises(CancelledError):
-            await calls[0]
-        patch.restore()
-        self.assertLess(sum(pieces), MEGABYTE)
-        # that of the set is left
-        await self.until(lambda: self.sockets() == 1)
-        await self.assert_usable()
-
     async def test_answered(self: Any) -> None:
         """Too late: nothing happens."""
         call = self.tested.get(self.key(b"a"))
@@ -196,17 +157,6 @@ class Cancel(_Limits):
         call.cancel()
         self.assertEqual(found.count, 0)
         self.assertEqual(self.sockets(), 1)
-
-    async def test_storm(self: Any) -> None:
-        """Any number of them, wherever they are just then."""
-        for number in range(200):
-            call = self.tested.get(self.key(b"a"))
-            call.addErrback(lambda failure: failure.trap(CancelledError))
-            if number % 3 == 0:
-                await self.tested.get(self.key(b"b"))
-            call.cancel()
-        await self.until(lambda: self.sockets() <= MAX_CONCURRENT)
-        await self.assert_usable()
 
 
 @on_every_server()

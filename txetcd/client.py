@@ -257,7 +257,8 @@ class Client:
         :param return_previous: bring back what the key was before.
         :param ignore_value: keep the value; fails with :class:`~txetcd.errors.KeyNotFound` if there is none.
         :param ignore_lease: keep the lease; fails with :class:`~txetcd.errors.KeyNotFound` if there is no such key.
-        :param idempotent: it does no harm to do it twice, so try again if the answer is lost.
+        :param idempotent: it does no harm to do it twice, so try again if the answer is lost. What was not answered may
+            be done late, even after a set that follows: that must do no harm, either.
         :returns: a Deferred that fires with a :class:`~txetcd.Revision`. It fails with
             :class:`~txetcd.LeaseNotFound` if the lease is gone.
         """

@@ -6,10 +6,7 @@ from __future__ import annotations
 
 import random
 
-from txetcd.testing._ports import PortLost, check_free
-
-FROM, TO = 20_000, 32_000
-"""Below those that a kernel gives to whoever asks for any: nobody gets one of these by accident."""
+from txetcd.testing._ports import FROM, TO, PortLost, check_free
 
 
 def free_port(count: int = 1) -> int:

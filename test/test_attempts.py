@@ -4,6 +4,7 @@ A call that is tried until it has an answer.
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -285,6 +286,20 @@ class DeadlineTests(AttemptsCase):
             pending = self.put(9.0, **options)
             self.assertEqual(self.transport.next(schema.PUT).timeout, wanted)
             self.cancelled(pending)
+
+    def test_as_given(self) -> None:
+        """The first attempt is told what the caller has said, though the clock does not stand still meanwhile."""
+        seconds, ticks = self.clock.seconds, count()
+        patch = self.patch(self.clock, "seconds", lambda: seconds() + 0.001 * next(ticks))
+        pending = self.get(9.0, endpoint=A)
+        self.assertEqual(self.next(A, schema.RANGE).timeout, 9.0)
+        self.cancelled(pending)
+        pending = self.put(9.0)
+        self.assertEqual(self.next(A, schema.PUT).timeout, 9.0)
+        self.fail_at(A, schema.PUT, refused())
+        self.assertLess(self.next(B, schema.PUT).timeout, 9.0)
+        self.cancelled(pending)
+        patch.restore()
 
     def test_ends_in_time(self) -> None:
         """With what the last attempt said, as soon as there is no time for another one."""

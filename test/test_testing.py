@@ -26,7 +26,7 @@ from txetcd.testing._child import excerpt
 from txetcd.testing._cluster import leading, new_bootstraps
 from txetcd.testing._identity import Bootstrap, Peer, cluster_id, member_id, new_token
 from txetcd.testing._life import Life
-from txetcd.testing._ports import ATTEMPTS, PortLost, check_free, free_ports, with_other_ports
+from txetcd.testing._ports import ATTEMPTS, FROM, TO, PortLost, check_free, free_ports, with_other_ports
 from txetcd.testing._process import record_bootstrap, recorded_bootstrap, remove_data
 from txetcd.values import Header, Status
 
@@ -133,7 +133,10 @@ class IdentityTests(SynchronousTestCase):
 
 class PortsTests(SynchronousTestCase):
     def test_free_ports(self) -> None:
-        self.assertEqual(len(set(free_ports(20))), 20)
+        """None is one that the kernel would give to a connection, which could be there when it is needed again."""
+        ports = set(free_ports(20))
+        self.assertEqual(len(ports), 20)
+        self.assertTrue(all(FROM <= port < TO for port in ports), ports)
 
     def test_check_free(self) -> None:
         """A line names the one that is taken, also if it is not the first one."""

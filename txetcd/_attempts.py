@@ -153,6 +153,7 @@ class Attempts:
         self._way = way
         self._rpc = rpc
         self._request = request
+        self._seconds: Optional[float] = seconds
         self._deadline = way.clock.seconds() + seconds
         self._is_idempotent = is_idempotent
         self._endpoint = endpoint
@@ -243,11 +244,15 @@ class Attempts:
         self, work: Deferred[Any], on_success: Callable[[Any], None], on_failure: Callable[[Failure], None]
     ) -> None:
         self._work = work
+        self._seconds = None
         work.addCallbacks(on_success, on_failure)
         # what these raise is a fault of ours: it ends the call, and is not lost
         work.addErrback(self._end)
 
     def _left(self) -> float:
+        if self._seconds is not None:
+            # nothing was waited for yet, whatever the clock says: so errors tell the seconds that were given
+            return self._seconds
         left: float = self._deadline - self._way.clock.seconds()
         return max(0.0, left)
 

@@ -74,7 +74,7 @@ class EtcdCluster:
     :param size: how many members it has (``int``).
     :param binary: the etcd to run (``str``), as of :class:`EtcdProcess`.
     :param client_port: the port for clients of the first member (``int``), for those who must know it beforehand; the
-        others have the next ones. If one of them is taken, the start fails. By default the kernel chooses free ones.
+        others have the next ones. If one of them is taken, the start fails. By default free ones are chosen.
     :param arguments: further flags of etcd (``str`` each) for every member.
     :param credentials: who asks whether it serves, as of :class:`EtcdProcess`, for :meth:`leader`, too.
     :param partitionable: let the network between the members be cut, with :meth:`isolate` and :meth:`rejoin`. Then all

@@ -5,6 +5,7 @@ The ports of the loopback interface: which are free, and which are taken.
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -16,6 +17,9 @@ T = TypeVar("T")
 
 MAX_PORT = 65535
 
+FROM, TO = 20_000, 32_000
+"""Below those that systems give to whoever asks for any: nobody gets one of these by accident, as for a connection."""
+
 ATTEMPTS = 5
 """How often the race for a port may be lost in a row; more than once is no accident."""
 
@@ -25,12 +29,17 @@ class PortLost(EtcdFailed):
 
 
 def free_ports(count: int) -> list[int]:
-    """*count* different ports that were free a moment ago."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((HOST, 0))
-        return [one.getsockname()[1] for one in sockets]
+    """
+    *count* different ports that were free a moment ago. They are likely to be free again while a server that has one
+    of them is down: so it can be started again there.
+    """
+    found: dict[int, None] = {}
+    while len(found) < count:
+        port = random.randrange(FROM, TO)
+        with contextlib.suppress(PortLost):
+            check_free(port)
+            found[port] = None
+    return list(found)
 
 
 def check_free(port: int, count: int = 1) -> None:

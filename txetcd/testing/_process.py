@@ -1,10 +1,10 @@
 """
 One real etcd as a child process.
 
-**Ports.** The kernel chooses them, and they are free again until the child binds them: another program may be
-quicker. So a server counts as started only once it has answered with the identity that follows from its first
-start (see :mod:`txetcd.testing._identity`), which no other server has, while the child lives. A race that was lost
-is run again with new ports.
+**Ports.** They were free a moment ago, and another program may be quicker than the child to bind them. So a server
+counts as started only once it has answered with the identity that follows from its first start (see
+:mod:`txetcd.testing._identity`), which no other server has, while the child lives. A race that was lost is run again
+with new ports.
 
 **The reactor** holds nothing for a child: no descriptor, and a delayed call only while somebody waits. The child
 goes at the latest with the reactor, or with the interpreter (see :mod:`txetcd.testing._life`).
@@ -80,7 +80,7 @@ class EtcdProcess:
         ``EtcdProcess`` (perhaps with a newer binary) goes on with the data. By default a temporary one.
     :param name: the name of the member (``str``), for a new one.
     :param client_port: the port for clients (``int``), for those who must know it beforehand; if it is taken, the
-        start fails. By default the kernel chooses a free one.
+        start fails. By default a free one is chosen.
     :param arguments: further flags of etcd (``str`` each), which win over those given here.
     :param credentials: who asks whether it serves, as of :class:`txetcd.Client`. Newer servers tell that only to
         whoever has logged in, while authentication is on; a user and a password are not used while it is off.

@@ -30,7 +30,7 @@ class Now:
         stats = self._etcd.stats()
         yield GaugeMetricFamily("etcd_client_connections", "Open connections", stats.connections)
         yield GaugeMetricFamily("etcd_client_calls_in_flight", "Calls without an answer", stats.in_flight)
-        healthy = GaugeMetricFamily("etcd_client_endpoint_healthy", "By the last calls to it", labels=["endpoint"])
+        healthy = GaugeMetricFamily("etcd_client_endpoint_healthy", "It answered last time", labels=["endpoint"])
         for url, is_healthy in stats.endpoints.items():
             healthy.add_metric([url], is_healthy)
         yield healthy

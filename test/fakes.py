@@ -20,10 +20,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from txetcd import Client
-from txetcd._attempts import Identity, Way
+from txetcd._attempts import Way
 from txetcd._backoff import never
 from txetcd._calls import Calls
 from txetcd._endpoints import Endpoints
+from txetcd._identity import Identity
 from txetcd._schema import Rpc
 from txetcd._silence import Silence
 from txetcd._tokens import Tokens
@@ -171,11 +172,14 @@ class FakeTransport:
         return [stream for stream in self.streams if not stream.is_over]
 
 
-def fake_way(clock: Clock, transport: Any, *urls: str, patience: float = 1e6, **changes: Any) -> Way:
+def fake_way(
+    clock: Clock, transport: Any, *urls: str, patience: float = 1e6, identity: Optional[Identity] = None, **changes: Any
+) -> Way:
     """How calls get to a fake; by default everything is tried once, nothing is left to chance, and silence is borne."""
     endpoints = Endpoints(urls or (URL,), lambda: 0.0)
-    silence = Silence(clock, transport, endpoints, patience)
-    way = Way(clock, transport, endpoints, Identity(), Tokens(clock), never, True, lambda: 0.5, silence)
+    identity = identity or Identity()
+    silence = Silence(clock, transport, endpoints, identity, patience)
+    way = Way(clock, transport, endpoints, identity, Tokens(clock), never, True, lambda: 0.5, silence)
     return attrs.evolve(way, **changes)
 
 

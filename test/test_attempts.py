@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from test.fakes import Case, FakeCall, fake_way
 from txetcd import _schema as schema
 from txetcd._attempts import Attempts
-from txetcd._backoff import Backoff
+from txetcd._backoff import Backoff, never
 from txetcd._calls import Calls
 from txetcd._messages import Acknowledgement, CompactionRequest, Empty, LeaseGrantRequest, SnapshotResponse
 from txetcd._transport import Metadata
@@ -147,6 +147,34 @@ class FailoverTests(AttemptsCase):
             "(the last of 2 attempts)",
         )
 
+    def test_cut_short(self) -> None:
+        """An attempt for which little time was left is not what counts."""
+        self.use(A)
+        answered = self.get(timeout=1)
+        for seconds in (0.1, 0.2, 0.4):
+            self.fail_at(A, schema.RANGE, refused())
+            self.clock.advance(seconds)
+        self.clock.advance(0.3)
+        error = self.failureResultOf(answered, Unavailable).value
+        self.assertEqual(str(error), f"KV.Range at {A}: not sent: refused (the last of 4 attempts)")
+
+    def test_each_says_why(self) -> None:
+        """Whatever the last one was, each endpoint is told of that has failed for another reason."""
+        answered = self.get(timeout=1)
+        self.fail_at(A, schema.RANGE, refused())
+        self.fail_at(B, schema.RANGE, lost())
+        self.clock.advance(0.1)
+        self.fail_at(C, schema.RANGE, PermissionDenied(7, "no"))
+        error = self.failureResultOf(answered, PermissionDenied).value
+        self.assertEqual(str(error), f"KV.Range at {A}, {B}, {C}: no (the last of 3 attempts)")
+        self.use(A, B, C, policy=never)
+        answered = self.get()
+        self.fail_at(A, schema.RANGE, WrongCluster(1, 2))
+        self.fail_at(B, schema.RANGE, refused())
+        error = self.failureResultOf(answered, Unavailable).value
+        why = f"not sent: refused; at {A}: {WrongCluster(1, 2)}"
+        self.assertEqual(str(error), f"KV.Range at {A}, {B}: {why} (the last of 2 attempts)")
+
     def test_cancelled_by_the_policy(self) -> None:
         """It is the user's, and may do what it likes; nothing is sent after that."""
         calls: list[Deferred[Any]] = []
@@ -215,7 +243,7 @@ class FailoverTests(AttemptsCase):
         self.fail_at(A, schema.PUT, OutcomeUnknown(None, "lost"))
         self.fail_at(B, schema.PUT, refused())
         error = self.failureResultOf(answered, OutcomeUnknown).value
-        self.assertEqual(str(error), f"KV.Put at {A}, {B}: not sent: refused (the last of 2 attempts)")
+        self.assertEqual(str(error), f"KV.Put at {A}, {B}: not sent: refused; at {A}: lost (the last of 2 attempts)")
 
     def test_repeatable(self) -> None:
         """A lease that was granted perhaps may be granted again."""

@@ -9,9 +9,12 @@ from typing import Any, Optional
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
-from test.fakes import Case, run
+from test.fakes import Case, fake_client, run
 from txetcd._context import ContextDeferred, LeftBehind, context, until, within
+from txetcd._endpoints import Endpoints
 from txetcd.errors import Timeout, Unavailable
+
+A, B = "http://a", "http://b"
 
 
 class ContextTests(Case):
@@ -148,6 +151,7 @@ class WithinTests(Case):
 
     def setUp(self) -> None:
         super().setUp()
+        self.client = fake_client(self.clock, self.transport, endpoints=Endpoints([A, B], lambda: 0.0))
         self.cancels = 0
         self.cleaning: Deferred[None] = Deferred(self.cancelled_cleaning)
         self.cleaning_cancels = 0
@@ -165,7 +169,7 @@ class WithinTests(Case):
             raise
 
     def begin(self, main: Deferred[Any], timeout: Optional[float] = 5.0) -> Deferred[Any]:
-        return within(run(self.work(main)), self.clock, timeout, "it was not done", lambda: ["http://a", "http://b"])
+        return within(run(self.work(main)), self.client, timeout, "it was not done")
 
     def test_done(self) -> None:
         """In time, or at once, well or badly."""
@@ -194,15 +198,27 @@ class WithinTests(Case):
         self.assertNoResult(result)
         self.cleaning.callback(None)
         error = self.failureResultOf(result, Timeout).value
-        self.assertEqual(str(error), "at http://a, http://b: it was not done within 5 seconds")
+        self.assertEqual(str(error), f"at {A}, {B}: it was not done within 5 seconds")
         self.assertIs(error.maybe_applied, False)
 
     def test_timeout_of_a_second(self) -> None:
         """One second, but half a second and two seconds as well."""
         for timeout, text in ((1, "1 second"), (1.0, "1 second"), (0.5, "0.5 seconds"), (2.0, "2 seconds")):
-            result = within(Deferred(), self.clock, timeout, "it was not done", list)
+            result = within(Deferred(), self.client, timeout, "it was not done")
             self.clock.advance(timeout)
-            self.assertEqual(str(self.failureResultOf(result, Timeout).value), f"it was not done within {text}")
+            error = self.failureResultOf(result, Timeout).value
+            self.assertEqual(str(error), f"at {A}, {B}: it was not done within {text}")
+
+    def test_timeout_of_a_cluster(self) -> None:
+        """If no endpoint has answered lately, that is the reason."""
+        endpoints = self.client._way.endpoints
+        for url, reason, text in ((A, "dead", ""), (B, "dead", "; dead"), (A, "far", "; dead; far")):
+            endpoints.worked(url)
+            endpoints.failed(url, 0.0, 0.0, reason)
+            result = within(Deferred(), self.client, 1, "it was not done")
+            self.clock.advance(1)
+            error = self.failureResultOf(result, Timeout).value
+            self.assertEqual(error.message, f"it was not done within 1 second{text}")
 
     def test_timeout_and_left_behind(self) -> None:
         """Work that could not clean up says so."""
@@ -210,7 +226,7 @@ class WithinTests(Case):
         self.clock.advance(5)
         self.cleaning.errback(LeftBehind())
         error = self.failureResultOf(result, Timeout).value
-        self.assertEqual(str(error), "at http://a, http://b: it was not done within 5 seconds")
+        self.assertEqual(str(error), f"at {A}, {B}: it was not done within 5 seconds")
         self.assertTrue(error.maybe_applied)
 
     def test_timeout_and_success(self) -> None:

@@ -8,7 +8,7 @@ import gzip
 import json
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from test.fakes import URL, Case, Network, Reactor, chunk, chunked, fake_way, response
 from txetcd import _gateway
@@ -238,33 +238,44 @@ class ConcurrencyTests(GatewayCase):
             self.cancelled(other)
 
     def test_urgent(self) -> None:
-        """What is urgent does not wait behind others; and one such call at a time is enough."""
+        """What is urgent does not wait behind others; and two such calls at a time are enough."""
         others = [self.put() for _ in range(2 * MAX_CONCURRENT)]
-        urgent = [self.gateway.call(URL, schema.RANGE, GET, 10.0, Metadata(is_urgent=True)) for _ in range(2)]
-        self.assertEqual(self.network.attempts, MAX_CONCURRENT + 1)
-        for _ in range(2):
-            self.network.accept(MAX_CONCURRENT).answer(FOUND)
-        self.assertEqual([self.successResultOf(one) for one in urgent], [RANGE, RANGE])
+        urgent = [self.gateway.call(URL, schema.RANGE, GET, 10.0, Metadata(is_urgent=True)) for _ in range(4)]
+        self.assertEqual(self.network.attempts, MAX_CONCURRENT + 2)
+        for at in (0, 1, 0, 1):
+            self.network.accept(MAX_CONCURRENT + at).answer(FOUND)
+        self.assertEqual([self.successResultOf(one) for one in urgent], [RANGE] * 4)
         for other in others:
             self.cancelled(other)
 
     def test_leave(self) -> None:
-        """What waits for a place at an endpoint is not sent there any more; all else goes on."""
+        """What was not sent yet is not sent there any more; all else goes on."""
         elsewhere = "http://other.example:2379"
         pending = [self.put() for _ in range(2 * MAX_CONCURRENT)]
         others = [
             self.gateway.call(elsewhere, schema.RANGE, GET, 10.0, Metadata()) for _ in range(2 * MAX_CONCURRENT)
         ]
+        for at in range(3):
+            self.network.accept(at)
+        order: list[int] = []
+        for number, one in enumerate(pending):
+            one.addBoth(lambda result, number=number: order.append(number) or result)
+        # whoever is told may end another one
+        pending[7].addErrback(lambda failure: pending[-1].cancel() or failure)
         self.gateway.leave("http://unknown.example")
         self.gateway.leave(URL)
-        for one in pending[MAX_CONCURRENT:]:
+        for one in pending[3:-1]:
             self.assert_fails(one, Unavailable, False, "not sent: the endpoint answers nobody")
-        for at in range(MAX_CONCURRENT):
-            self.network.accept(at).answer(WRITTEN)
-        self.assertEqual([self.successResultOf(one) for one in pending[:MAX_CONCURRENT]], [REVISION] * MAX_CONCURRENT)
-        again = self.put()
-        self.network.accept(0).answer(WRITTEN)
-        self.successResultOf(again)
+        self.failureResultOf(pending[-1], CancelledError)
+        self.assertEqual(sorted(order), list(range(3, 2 * MAX_CONCURRENT)))
+        self.assertEqual(order[:4], [3, 4, 5, 6])
+        for at in range(3):
+            self.network.wires[at].answer(WRITTEN)
+        self.assertEqual([self.successResultOf(one) for one in pending[:3]], [REVISION] * 3)
+        # all places are free, and three connections
+        before = self.network.attempts
+        others += [self.put() for _ in range(2 * MAX_CONCURRENT)]
+        self.assertEqual(self.network.attempts, before + MAX_CONCURRENT - 3)
         for other in others:
             self.cancelled(other)
 

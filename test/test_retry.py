@@ -62,7 +62,7 @@ class DecisionTests(SynchronousTestCase):
         for error, *wanted, of_endpoint in TABLE:
             for rpc, step in zip((schema.RANGE, schema.LEASE_GRANT, schema.PUT), wanted):
                 told = explained(copy_of(error), rpc)
-                self.assertIs(next_step(rpc, told, False, True), step, (rpc.name, error))
+                self.assertIs(next_step(rpc, told, None, True), step, (rpc.name, error))
             self.assertIs(is_of_endpoint(error), of_endpoint, error)
 
     def test_idempotent(self) -> None:
@@ -80,7 +80,7 @@ class DecisionTests(SynchronousTestCase):
     def test_repeatable(self) -> None:
         """Go's list, and what only reads."""
         self.assertEqual(
-            sorted(rpc.name for rpc in schema.RPCS.values() if not rpc.is_read and is_repeatable(rpc, False)),
+            sorted(rpc.name for rpc in schema.RPCS.values() if not rpc.is_read and is_repeatable(rpc, None)),
             [
                 "Lease.LeaseGrant", "Lease.LeaseKeepAlive", "Lease.LeaseRevoke",
                 "Maintenance.Alarm", "Maintenance.MoveLeader",
@@ -88,4 +88,5 @@ class DecisionTests(SynchronousTestCase):
         )
         for rpc in schema.RPCS.values():
             self.assertTrue(is_repeatable(rpc, True))
-            self.assertTrue(is_repeatable(rpc, False) or not rpc.is_read)
+            self.assertEqual(is_repeatable(rpc, False), rpc.is_read)
+            self.assertTrue(is_repeatable(rpc, None) or not rpc.is_read)

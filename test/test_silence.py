@@ -4,17 +4,20 @@ Endpoints that keep silent.
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
+import attrs
 from twisted.internet.defer import CancelledError, Deferred
 
 from test.fakes import FakeCall
 from test.test_attempts import FOUND, GET, GRANT, PUT, A, AttemptsCase, B, C, lost, refused, status
 from txetcd import _schema as schema
 from txetcd._endpoints import QUARANTINE
-from txetcd._silence import GRACE, LONGEST_SILENCE, QUESTION, SILENCE
-from txetcd.errors import Error, NoLeader, PermissionDenied, Timeout, Unavailable
+from txetcd._silence import GRACE, LONG_GRACE, LONGEST_SILENCE, QUESTION, SILENCE
+from txetcd.errors import Error, NoLeader, OutcomeUnknown, PermissionDenied, Timeout
 from txetcd.ops import OpGet
+from txetcd.values import Header
 
 LOOK = SILENCE / 2
 
@@ -53,6 +56,18 @@ class SilenceCase(AttemptsCase):
         (question,) = [question for question in self.questions if question.endpoint == url]
         return question
 
+    def alive(self, url: str) -> FakeCall:
+        """What shows that it is."""
+        (question,) = [call for call in self.transport.waiting if call.rpc is schema.STATUS and call.metadata.is_urgent]
+        self.assertEqual(question.endpoint, url)
+        return question
+
+    def cut_off(self, url: str = A, other: str = B) -> None:
+        """It turns out that one is alive, but cut off: it is left."""
+        self.at(other).reply(FOUND)
+        self.alive(url).reply(status(77))
+        self.clock.advance(GRACE)
+
     def asked_at(self, request: Any) -> list[str]:
         """Where this was asked, and is waited for."""
         return [call.endpoint for call in self.transport.waiting if call.request is request]
@@ -76,9 +91,7 @@ class SilentTests(SilenceCase):
         for question in self.questions:
             self.assertIs(question.rpc, schema.RANGE)
             self.assertTrue(question.metadata.is_urgent and question.metadata.requires_leader)
-        self.at(B).reply(FOUND)
-        self.assertEqual(self.asked_at(GET), [A])
-        self.clock.advance(GRACE)
+        self.cut_off()
         self.assertEqual((self.asked_at(GET), self.doubted, self.transport.left), ([B], [], [A]))
         self.assertLess(self.clock.seconds(), 1.0)
         self.transport.waiting[0].reply(FOUND)
@@ -90,51 +103,101 @@ class SilentTests(SilenceCase):
         self.end(pending)
 
     def test_says_why(self) -> None:
-        """It is not waited for, if it says that it cannot serve."""
+        """It is waited for no longer than for the other one, if it says that it cannot serve."""
         for error in (no_leader(), refused(), lost()):
             self.use(A, B, C, patience=SILENCE)
             pending = self.get()
             self.wait(SILENCE)
             self.at(A).reply(error)
+            self.assertEqual((self.asked_at(GET), self.doubted), ([A], [B]))
+            self.at(B).reply(FOUND)
             self.assertEqual((self.asked_at(GET), self.doubted), ([B], []))
             self.end(pending)
 
+    def test_says_why_later(self) -> None:
+        """... be it after the other one has answered, and by whatever it is asked then."""
+        for which in (self.at, self.alive):
+            self.use(A, B, C, patience=SILENCE)
+            pending = self.get()
+            self.wait(SILENCE)
+            self.at(B).reply(FOUND)
+            which(A).reply(lost())
+            self.assertEqual((self.asked_at(GET), self.doubted), ([B], []))
+            self.end(pending)
+
+    def test_hangs(self) -> None:
+        """One that does not even show that it is alive has more time."""
+        pending = self.get(10.0)
+        self.wait(SILENCE)
+        self.at(B).reply(FOUND)
+        self.clock.advance(LONG_GRACE - 0.1)
+        self.assertEqual(self.asked_at(GET), [A])
+        self.clock.advance(0.2)
+        self.assertEqual((self.asked_at(GET), self.transport.left), ([B], [A]))
+        self.end(pending)
+
+    def test_once(self) -> None:
+        """It may be the call itself that makes them silent."""
+        pending = self.get(100.0)
+        self.wait(SILENCE)
+        self.cut_off()
+        self.wait(SILENCE)
+        self.cut_off(B, C)
+        self.assertEqual((self.asked_at(GET), self.transport.left), ([B], [A, B]))
+        self.end(pending)
+
     def test_all_that_may(self) -> None:
-        """A write that was sent waits on, unless it may happen twice."""
+        """A write that was sent waits on: it could be done later than what is written next."""
         answers = [
             self.put(), self.put(is_idempotent=True), self.calls.call(schema.LEASE_GRANT, GRANT), self.get(),
             self.calls.call(schema.RANGE, OpGet(b"there"), endpoint=A),
         ]
         self.wait(SILENCE)
-        self.at(B).reply(FOUND)
-        self.clock.advance(GRACE)
-        self.assertEqual(self.asked_at(PUT), [A, B])
+        self.cut_off()
+        self.assertEqual(self.asked_at(PUT), [A, A])
         self.assertEqual((self.asked_at(GRANT), self.asked_at(GET)), ([B], [B]))
-        self.assertEqual([call.endpoint for call in self.transport.waiting].count(A), 2)
+        self.assertEqual([call.endpoint for call in self.transport.waiting].count(A), 3)
         self.end(*answers)
 
     def test_in_doubt_to_the_end(self) -> None:
         """What was sent twice has perhaps happened, whatever the last one says."""
-        answered = self.put(10.0, is_idempotent=True)
+        answered = self.calls.call(schema.LEASE_GRANT, GRANT, 1.0)
         self.wait(SILENCE)
-        self.at(B).reply(FOUND)
-        self.clock.advance(GRACE)
-        for url in (B, C):
-            self.fail_at(url, schema.PUT, refused())
-            self.wait(10 * LOOK)
-        self.cancelled(answered)
-        self.assertEqual(self.transport.waiting, [])
+        self.cut_off()
+        while not answered.called:
+            for call in list(self.transport.waiting):
+                call.reply(refused())
+            self.clock.advance(LOOK)
+        self.assertIs(self.failureResultOf(answered, OutcomeUnknown).value.maybe_applied, True)
+
+    def test_not_twice(self) -> None:
+        """What must not be done twice stays, whatever the table says."""
+        pending = self.calls.finish(schema.LEASE_GRANT, GRANT, is_idempotent=False)
+        self.wait(SILENCE)
+        self.cut_off()
+        self.assertEqual((self.asked_at(GRANT), self.transport.left), ([A], [A]))
+        self.end(pending)
+
+    def test_who_is_told_ends_another(self) -> None:
+        """Whoever is told of a call that was not sent may cancel those that wait."""
+        first, second = self.get(), self.get()
+        self.wait(SILENCE)
+        self.patch(self.transport, "leave", lambda _: second.cancel())
+        self.cut_off()
+        self.failureResultOf(second, CancelledError)
+        self.assertEqual(self.asked_at(GET), [B])
+        self.end(first)
 
     def test_says_so(self) -> None:
         """It is told of, if it is the last that is known."""
         self.use(A, B, patience=SILENCE, policy=lambda rounds: None)
         answered = self.get(10.0)
         self.wait(SILENCE)
-        self.at(B).reply(FOUND)
-        self.clock.advance(GRACE)
+        self.cut_off()
         self.fail_at(B, schema.RANGE, no_leader())
-        error = self.failureResultOf(answered, Error).value
+        error = self.failureResultOf(answered, NoLeader).value
         self.assertEqual((error.endpoint, error.attempts), (f"{A}, {B}", 2))
+        self.assertIn(f"at {A}: no answer for 0.6 seconds, while others gave one", str(error))
 
     def test_before_it_is_known(self) -> None:
         """Also while it is asked of which cluster it is."""
@@ -142,10 +205,33 @@ class SilentTests(SilenceCase):
         pending = self.put()
         self.assertEqual(self.next(A, schema.STATUS).endpoint, A)
         self.wait(SILENCE)
-        self.at(B).reply(FOUND)
-        self.clock.advance(GRACE)
-        self.assertEqual(self.next(B, schema.STATUS).endpoint, B)
+        self.cut_off()
+        # of which it is known by now
+        self.assertEqual(self.next(B, schema.PUT).endpoint, B)
         self.end(pending)
+
+    def test_another_cluster(self) -> None:
+        """... is nothing to compare with; nor is one that does not say which it is."""
+        self.way.identity.check(A, status(77))
+        for answer, is_asked_again in ((attrs.evolve(FOUND, header=Header(1, 5, 99, 8)), False), (denied(), True)):
+            self.use(A, B, patience=SILENCE, identity=self.way.identity)
+            pending = self.get(100.0)
+            self.wait(SILENCE)
+            self.at(B).reply(answer)
+            self.clock.advance(LONG_GRACE)
+            self.assertEqual((self.asked_at(GET), self.transport.left), ([A], []))
+            self.assertEqual(self.way.endpoints.is_healthy(B, self.clock.seconds() - LONG_GRACE), is_asked_again)
+            self.end(pending)
+
+    def test_fault_of_ours(self) -> None:
+        """It is not lost."""
+        pending = self.get()
+        self.wait(SILENCE)
+        self.at(B).answer.errback(ZeroDivisionError())
+        self.end(pending)
+        self.transport.calls.clear()
+        gc.collect()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_third(self) -> None:
         """One that cannot be compared with is left out from then on."""
@@ -165,7 +251,7 @@ class SilentTests(SilenceCase):
         pending = self.get(10.0)
         self.wait(SILENCE)
         self.assertEqual(self.doubted, [A, B])
-        self.clock.advance(2.0)
+        self.clock.advance(4.0)
         self.assertEqual((self.asked_at(GET), self.transport.left), ([A], []))
         self.assertTrue(self.way.endpoints.is_healthy(A, self.clock.seconds()))
         self.end(pending)
@@ -199,9 +285,10 @@ class BusyTests(SilenceCase):
         pending = self.get()
         self.wait(SILENCE)
         self.at(B).reply(FOUND)
+        self.alive(A).reply(status(77))
         self.clock.advance(GRACE / 2)
         self.at(A).reply(FOUND)
-        self.clock.advance(GRACE)
+        self.clock.advance(LONG_GRACE)
         self.assertEqual((self.asked_at(GET), self.transport.left), ([A], []))
         self.end(pending)
 
@@ -217,6 +304,7 @@ class BusyTests(SilenceCase):
         pending = self.get()
         self.wait(SILENCE)
         self.at(B).reply(denied())
+        self.alive(A).reply(denied())
         self.clock.advance(GRACE)
         self.assertEqual(self.asked_at(GET), [B])
         self.end(pending)
@@ -279,14 +367,25 @@ class AloneTests(SilenceCase):
         self.way.endpoints.replace([B, C])
         self.wait(SILENCE)
         self.assertEqual(self.doubted, [A, B])
-        self.at(B).reply(FOUND)
-        self.clock.advance(GRACE)
+        self.cut_off()
         self.assertEqual(self.asked_at(GET), [B])
         self.end(pending)
 
 
 class EndTests(SilenceCase):
     """Nothing goes on when nobody waits."""
+
+    def test_answered_meanwhile(self) -> None:
+        """What was asked of an endpoint where nobody waits any more does not matter; others wait elsewhere."""
+        first = self.get(100.0)
+        self.wait(SILENCE)
+        self.way.endpoints.failed(A, self.clock.seconds(), self.clock.seconds())
+        second = self.get(100.0)
+        self.transport.next(schema.RANGE).reply(FOUND)
+        self.successResultOf(first)
+        self.clock.advance(LOOK)
+        self.at(A).reply(FOUND)
+        self.end(second)
 
     def test_answered(self) -> None:
         answered = self.get()
@@ -307,7 +406,7 @@ class EndTests(SilenceCase):
         """Who cancels the call that has left means it."""
         answered = self.get()
         self.wait(SILENCE)
-        self.at(A).reply(Unavailable(None, "lost"))
+        self.cut_off()
         answered.cancel()
         self.failureResultOf(answered, CancelledError)
         self.end()

@@ -4,6 +4,7 @@ One call, tried until it has an answer, as long as that does no harm and its tim
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Callable, Optional
 
 import attrs
@@ -13,6 +14,7 @@ from twisted.python.failure import Failure
 
 from ._backoff import Policy, in_seconds, jittered, quorum
 from ._endpoints import Endpoints
+from ._identity import Identity
 from ._messages import Empty
 from ._retry import Next, is_of_endpoint, is_repeatable, next_step
 from ._schema import STATUS, Rpc
@@ -32,48 +34,6 @@ from .errors import (
 
 _FRESH_TOKENS = 2
 """Tokens that a call tries one right after the other; then it waits before the next one, as after other failures."""
-
-
-class Identity:
-    """
-    Which cluster is asked: the one whose answer came first.
-
-    :ivar cluster_id: its id, 0 as long as it is not known (``int``).
-    """
-
-    def __init__(self) -> None:
-        self._verified: set[str] = set()
-        self._known: set[str] = set()
-        self.cluster_id = 0
-
-    def is_doubtful(self, url: str) -> bool:
-        """Whether another cluster may be behind *url*, for all we know."""
-        return bool(self.cluster_id) and url not in self._verified
-
-    def has_been(self, url: str) -> bool:
-        """Whether it was this cluster that was behind *url* at some time."""
-        return url in self._known
-
-    def doubt(self, url: str) -> None:
-        """Whatever is behind *url* may have changed."""
-        self._verified.discard(url)
-
-    def check(self, url: str, answer: Any) -> None:
-        """
-        Notes which cluster has given *answer*.
-
-        :raises WrongCluster: if it is another one.
-        """
-        header = getattr(answer, "header", None)
-        cluster_id = 0 if header is None else header.cluster_id
-        if not cluster_id:
-            return
-        if not self.cluster_id:
-            self.cluster_id = cluster_id
-        elif cluster_id != self.cluster_id:
-            raise WrongCluster(self.cluster_id, cluster_id)
-        self._verified.add(url)
-        self._known.add(url)
 
 
 @attrs.frozen
@@ -136,7 +96,7 @@ class Attempts:
 
     :param way: how.
     :param seconds: for all of it.
-    :param is_idempotent: whether it does no harm to carry it out twice.
+    :param is_idempotent: whether it does no harm to carry it out twice; ``None`` for what the table says.
     :param endpoint: ask only this one.
 
     :ivar done: as :meth:`Calls.call <txetcd._calls.Calls.call>` promises.
@@ -148,21 +108,24 @@ class Attempts:
     """
 
     def __init__(
-        self, way: Way, rpc: Rpc, request: Any, seconds: float, is_idempotent: bool = False, endpoint: str = ""
+        self, way: Way, rpc: Rpc, request: Any, seconds: float, is_idempotent: Optional[bool] = None, endpoint: str = ""
     ) -> None:
         self._way = way
         self._rpc = rpc
         self._request = request
         self._seconds: Optional[float] = seconds
         self._deadline = way.clock.seconds() + seconds
+        self._half_time = self._deadline - seconds / 2
         self._is_idempotent = is_idempotent
         self._endpoint = endpoint
         self._round: set[str] = set()
         # those that will not do before something is changed
         self._hopeless: set[str] = set()
         self._failures = self._refused_tokens = 0
-        self._maybe_applied = self._is_over = self._is_leaving = False
-        self._said = ""
+        self._maybe_applied = self._is_over = self._is_leaving = self._has_left = False
+        # what each endpoint has failed with last, and the last failure that was no timeout
+        self._reasons: dict[str, str] = {}
+        self._outage: Optional[Error] = None
         self._asks = rpc
         self._work: Deferred[Any] = succeed(None)
         self._waiting: Optional[IDelayedCall] = None
@@ -235,9 +198,12 @@ class Attempts:
         return result
 
     def leave(self) -> None:
-        """Asks elsewhere, if that does no harm: the endpoint is silent, and others are not."""
-        if is_repeatable(self._asks, self._is_idempotent):
-            self._is_leaving = True
+        """
+        Asks elsewhere, if that does no harm: the endpoint is silent, and others are not. Once only, as it may be the
+        call that makes them so. A write that was sent could be done later than what is written next: it stays.
+        """
+        if not self._has_left and is_repeatable(self._asks, None if self._is_idempotent else self._is_idempotent):
+            self._has_left = self._is_leaving = True
             self._work.cancel()
 
     def _follow(
@@ -332,9 +298,11 @@ class Attempts:
 
     def _note(self, error: Error) -> None:
         if not isinstance(error, Timeout):
-            self._said = error.message or ""
+            self._outage = error
         if is_of_endpoint(error):
-            self._way.endpoints.failed(self.url, self.asked_at, self._way.clock.seconds())
+            if self._outage is error or self.url not in self._reasons:
+                self._reasons[self.url] = error.message
+            self._way.endpoints.failed(self.url, self.asked_at, self._way.clock.seconds(), error.message)
             self._way.identity.doubt(self.url)
         else:
             self._way.endpoints.worked(self.url)
@@ -354,9 +322,11 @@ class Attempts:
     # --- the end
 
     def _give_up(self, error: Error) -> None:
-        if self._said and isinstance(error, Timeout):
-            # the last attempt had no time to learn anything
-            error.message += f"; before that: {self._said}"
+        if isinstance(error, Timeout) and not error.maybe_applied and self._outage and self.asked_at > self._half_time:
+            # the last attempt had no time to learn as much
+            error = self._outage
+        if is_of_endpoint(error):
+            error.message += "".join(self._more_reasons(error.message))
         if self._maybe_applied and not error.maybe_applied:
             # an attempt before the last may have been carried out
             error = _unknown(error) if isinstance(error, Unavailable) else error
@@ -365,6 +335,12 @@ class Attempts:
         error.endpoint = ", ".join(self.tried)
         error.attempts = self.retries + 1
         self._end(Failure(error))
+
+    def _more_reasons(self, said: str) -> Iterator[str]:
+        """What else the endpoints have failed with, unless it is the same."""
+        for url, reason in self._reasons.items():
+            if reason not in said:
+                yield f"; before that: {reason}" if url == self.url else f"; at {url}: {reason}"
 
     def _end(self, result: Any) -> None:
         if not self._is_over:

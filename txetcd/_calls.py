@@ -45,8 +45,8 @@ class CallStream(Stream, Protocol):
 
     url: str
 
-    def blame(self) -> None:
-        """The endpoint has failed, also if it was only silent: whoever waits for an answer knows that."""
+    def blame(self, reason: str) -> None:
+        """The endpoint has failed, also if it was only silent: whoever waits for an answer knows that, and why."""
 
 
 class _NoStream:
@@ -62,7 +62,7 @@ class _NoStream:
     def resume(self) -> None:
         """There is nothing to resume."""
 
-    def blame(self) -> None:
+    def blame(self, reason: str) -> None:
         """There is nobody to blame."""
 
     def abort(self) -> None:
@@ -128,7 +128,7 @@ class _RoutedStream:
             if isinstance(error, (InvalidAuthToken, AuthOldRevision, UserEmpty)):
                 self._way.tokens.forget(self._token)
             if is_of_endpoint(error):
-                self.blame()
+                self.blame(error.message)
         self._end_with(failure)
 
     def _end_with(self, failure: Failure) -> None:
@@ -149,10 +149,10 @@ class _RoutedStream:
         if self._stream is not None:
             self._stream.resume()
 
-    def blame(self) -> None:
+    def blame(self, reason: str) -> None:
         """See :meth:`CallStream.blame`."""
         if self.url:
-            self._way.endpoints.failed(self.url, self._asked_at, self._way.clock.seconds())
+            self._way.endpoints.failed(self.url, self._asked_at, self._way.clock.seconds(), reason)
             self._way.identity.doubt(self.url)
 
     def abort(self) -> None:
@@ -202,10 +202,10 @@ class Calls:
 
     def stats(self) -> ClientStats:
         """See :meth:`Client.stats <txetcd.Client.stats>`."""
-        now = self._clock.seconds()
-        healthy = {url: self._way.endpoints.is_healthy(url, now) for url in self.endpoints}
+        reasons = self._way.endpoints.reasons
+        healthy = {url: url not in reasons for url in self.endpoints}
         return ClientStats(
-            self._counters.snapshot(), self.in_flight, len(self._streams), self.connections, healthy
+            self._counters.snapshot(), self.in_flight, len(self._streams), self.connections, healthy, reasons
         )
 
     @property
@@ -234,14 +234,14 @@ class Calls:
         request: Any,
         timeout: Optional[float] = None,
         *,
-        is_idempotent: bool = False,
+        is_idempotent: Optional[bool] = None,
         endpoint: str = "",
     ) -> Deferred[Any]:
         """
         Asks, and asks again if that does no harm and may help.
 
         :param timeout: seconds for everything, or ``None`` for the default.
-        :param is_idempotent: whether it does no harm to carry it out twice, even if the table does not say so.
+        :param is_idempotent: whether it does no harm to carry it out twice; by default what the table says.
         :param endpoint: ask only this one.
         :returns: a Deferred as of :meth:`Transport.call <txetcd._transport.Transport.call>`, with what the last attempt
             came to; ``maybe_applied`` of an error speaks of all attempts. It fails with
@@ -252,21 +252,23 @@ class Calls:
             return fail(self.located(Closed(), rpc))
         return self._ask(rpc, request, timeout, is_idempotent, endpoint, must_finish=False)
 
-    def finish(self, rpc: Rpc, request: Any, timeout: Optional[float] = None) -> Deferred[Any]:
+    def finish(
+        self, rpc: Rpc, request: Any, timeout: Optional[float] = None, *, is_idempotent: Optional[bool] = None
+    ) -> Deferred[Any]:
         """
         As :meth:`call`, for what must not stop half-way: :meth:`close` waits for it a little, and what follows from
         one such call may still be asked meanwhile.
         """
         if self._is_shut:
             return fail(self.located(Closed(), rpc))
-        return self._ask(rpc, request, timeout, must_finish=True)
+        return self._ask(rpc, request, timeout, is_idempotent, must_finish=True)
 
     def _ask(
         self,
         rpc: Rpc,
         request: Any,
         timeout: Optional[float],
-        is_idempotent: bool = False,
+        is_idempotent: Optional[bool] = None,
         endpoint: str = "",
         *,
         must_finish: bool,

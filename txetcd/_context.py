@@ -4,9 +4,9 @@ A Deferred that is what the other idiom needs as well.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from types import TracebackType
-from typing import Any, Callable, Optional, TypeVar
+from typing import Any, Callable, Optional, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from ._backoff import in_seconds
 from .errors import Timeout
+from .values import ClientStats
 
 T = TypeVar("T")
 
@@ -87,41 +88,43 @@ def until(work: Coroutine[Any, Any, T], clock: Any, seconds: float) -> Deferred[
     return Deferred.fromCoroutine(work).addTimeout(seconds, clock, late)
 
 
-def within(
-    work: Deferred[T], clock: Any, timeout: Optional[float], what: str, where: Callable[[], Iterable[str]]
-) -> Deferred[T]:
+class _Client(Protocol):
+    """What is needed of one here."""
+
+    reactor: Any
+
+    @property
+    def endpoints(self) -> tuple[str, ...]: ...
+
+    def stats(self) -> ClientStats: ...
+
+
+def within(work: Deferred[T], client: _Client, timeout: Optional[float], what: str) -> Deferred[T]:
     """
     *work*, with a deadline, and cancelled at once.
 
     Work that is cancelled may clean up behind itself. When the deadline passes, that is waited for; when the user
     cancels, it goes on behind his back.
 
+    :param client: asks for the work; what it knows of its endpoints goes into the error.
     :param timeout: seconds, or ``None`` for no deadline.
     :param what: what was not done within them, for the error.
-    :param where: tells the endpoints where it was not, for the error.
     :returns: a Deferred that fires as *work* does, or fails with :class:`~txetcd.errors.Timeout`. Its
         ``maybe_applied`` is ``True`` if the work ends with :class:`LeftBehind`.
     """
-    return _Within(work, clock, timeout, what, where).result
+    return _Within(work, client, timeout, what).result
 
 
 class _Within:
     """See :func:`within`."""
 
-    def __init__(
-        self,
-        work: Deferred[Any],
-        clock: Any,
-        timeout: Optional[float],
-        what: str,
-        where: Callable[[], Iterable[str]],
-    ) -> None:
+    def __init__(self, work: Deferred[Any], client: _Client, timeout: Optional[float], what: str) -> None:
         self._work = work
-        self._where = where
+        self._client = client
         self._is_expired = False
         self._is_ending = False
         self._late = "" if timeout is None else f"{what} within {in_seconds(timeout)}"
-        self._timer = None if timeout is None else clock.callLater(timeout, self._expire)
+        self._timer = None if timeout is None else client.reactor.callLater(timeout, self._expire)
         self.result: Deferred[Any] = Deferred(self._cancelled)
         work.addBoth(self._done)
 
@@ -149,7 +152,13 @@ class _Within:
         if self.result.called:
             return
         if self._is_expired and isinstance(outcome, Failure) and outcome.check(CancelledError):
-            error = Timeout(self._late, isinstance(outcome.value, LeftBehind))
-            error.endpoint = ", ".join(self._where())
-            outcome = Failure(error)
+            outcome = Failure(self._timeout(isinstance(outcome.value, LeftBehind)))
         self.result.callback(outcome)
+
+    def _timeout(self, is_anything_left: bool) -> Timeout:
+        """Somebody else may be the reason; but not if no endpoint has answered."""
+        urls, reasons = self._client.endpoints, self._client.stats().reasons
+        why = "".join(f"; {reason}" for reason in dict.fromkeys(reasons.values())) if len(reasons) == len(urls) else ""
+        error = Timeout(f"{self._late}{why}", is_anything_left)
+        error.endpoint = ", ".join(urls)
+        return error

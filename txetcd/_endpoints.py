@@ -26,11 +26,13 @@ class _Health:
     :ivar failures: how often it has failed in a row.
     :ivar failed_at: when it failed last.
     :ivar until: the end of its quarantine.
+    :ivar reason: what it has failed with last.
     """
 
     failures: int = 0
     failed_at: float = 0.0
     until: float = 0.0
+    reason: str = ""
 
 
 class Endpoints:
@@ -68,6 +70,11 @@ class Endpoints:
         """Whether it has not failed lately, as far as is known."""
         return self._known[url].until <= now
 
+    @property
+    def reasons(self) -> dict[str, str]:
+        """What those have failed with that did not answer when they were asked last (``dict`` of ``str`` by URL)."""
+        return {url: health.reason for url, health in self._known.items() if health.failures}
+
     def pick(self, now: float, tried: Container[str] = ()) -> str:
         """
         The endpoint to ask next: a healthy one that was not *tried* yet; else one that was not tried; else the one
@@ -81,13 +88,14 @@ class Endpoints:
         if health is not None and health.failures:
             health.failures, health.until = 0, 0.0
 
-    def failed(self, url: str, asked_at: float, now: float) -> None:
+    def failed(self, url: str, asked_at: float, now: float, reason: str = "no answer") -> None:
         """It was not reached, did not answer, or cannot serve. Of all calls that were under way then one counts."""
         health = self._known.get(url)
         if health is None or (health.failures and asked_at <= health.failed_at):
             return
         health.failures += 1
         health.failed_at = now
+        health.reason = reason
         seconds = min(LONGEST_QUARANTINE, QUARANTINE * 2 ** min(health.failures - 1, 30))
         health.until = now + jittered(seconds, self._random())
         # the others are preferred from now on, also when it is healthy again

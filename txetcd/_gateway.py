@@ -68,7 +68,7 @@ MAX_REVOCATIONS = 2
 _URGENT = "urgent"
 
 # so many calls that say so do not wait behind others
-_BESIDES = {LEASE_KEEP_ALIVE.name: MAX_RENEWALS, LEASE_REVOKE.name: MAX_REVOCATIONS, _URGENT: 1}
+_BESIDES = {LEASE_KEEP_ALIVE.name: MAX_RENEWALS, LEASE_REVOKE.name: MAX_REVOCATIONS, _URGENT: 2}
 
 MAX_ANSWER = 512 * 1024 * 1024
 """Bytes of an answer. etcd sets no limit of its own; what is larger has to be read page by page."""
@@ -347,12 +347,6 @@ class _Slots:
         self._free += 1
         self._give()
 
-    def dismiss(self) -> None:
-        """Nobody waits any longer."""
-        waiting, self._waiting = self._waiting, {}
-        for one in waiting:
-            one.errback(Unavailable(None, "not sent: the endpoint answers nobody, while another one does"))
-
     def _give(self) -> None:
         # a call that is over at once gives its place back from within: this loop goes on then, and does not nest
         if self._is_giving:
@@ -370,15 +364,17 @@ class _Call:
     """
     One call, from its place in the queue to the last byte of its answer.
 
+    :ivar endpoint: where to (``str``).
     :ivar done: as :meth:`Transport.call <txetcd._transport.Transport.call>` promises.
     """
 
-    def __init__(self, rpc: Rpc, request: Any) -> None:
+    def __init__(self, endpoint: str, rpc: Rpc, request: Any) -> None:
+        self.endpoint = endpoint
         self._rpc = rpc
         self._request = request
         self._body = _Body(_json.encode(rpc, request))
         self._work: Deferred[Any] = succeed(None)
-        self._is_late = False
+        self._is_late = self._is_withdrawn = False
         self._waited_for = ""
         self.done: Deferred[Any] = Deferred(self._cancelled)
 
@@ -409,7 +405,7 @@ class _Call:
         return result
 
     def _finish(self, result: Any) -> None:
-        if self.done.called:
+        if self.done.called or self._is_withdrawn:
             # cancelled, or too late: what came of it does not matter any more
             return
         if self._is_late:
@@ -431,6 +427,22 @@ class _Call:
             # somebody who was told that another one had failed has ended it
             return
         self._abort(Closed(maybe_applied=self._maybe_applied()))
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether the request was handed to the connection (``bool``)."""
+        return self._body.is_sent
+
+    def withdraw(self) -> None:
+        """Leaves the queue, or the connection that is being made."""
+        self._is_withdrawn = True
+        self._work.cancel()
+
+    def leave(self) -> None:
+        """Fails the call, which was withdrawn."""
+        # unless whoever was told of an earlier one has ended it
+        if not self.done.called:
+            self.done.errback(Unavailable(None, "not sent: the endpoint answers nobody, while another one does"))
 
     def limit(self, clock: Any, timeout: float) -> None:
         """Fails the call when *timeout* seconds have passed."""
@@ -652,7 +664,7 @@ class Gateway:
             return self._headers.of(metadata, timeout - int(waited / _SERVER_IS_LATER) * _SERVER_IS_LATER)
 
         post = self._post(self._calls_client, endpoint, rpc, headers)
-        call = _Call(rpc, request)
+        call = _Call(endpoint, rpc, request)
         self._track(self._calls, call, call.done)
         call.limit(self._reactor, timeout)
         call.done.addErrback(self._distrust)
@@ -671,9 +683,12 @@ class Gateway:
 
     def leave(self, endpoint: str) -> None:
         """See :meth:`Transport.leave <txetcd._transport.Transport.leave>`."""
-        for (of, _), slots in list(self._slots.items()):
-            if of == endpoint:
-                slots.dismiss()
+        unsent = [call for call in self._calls if call.endpoint == endpoint and not call.is_sent]
+        # the last first: those wait for a place, and must not get one when an earlier one gives it back
+        for call in reversed(unsent):
+            call.withdraw()
+        for call in unsent:
+            call.leave()
 
     def close(self) -> Deferred[None]:
         """See :meth:`Transport.close <txetcd._transport.Transport.close>`."""

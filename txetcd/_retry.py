@@ -8,6 +8,7 @@ to write, is not tried again.
 from __future__ import annotations
 
 from enum import Enum, auto
+from typing import Optional
 
 from ._schema import Rpc
 from .errors import (
@@ -48,16 +49,20 @@ _IN_DOUBT = (Unavailable, OutcomeUnknown, Timeout, DeadlineExceeded, RequestCanc
 _OF_ENDPOINT = (*_IN_DOUBT, ProtocolViolation, NotSupportedForLearner, WrongCluster)
 
 
-def is_repeatable(rpc: Rpc, is_idempotent: bool) -> bool:
-    """Whether a call may be sent again although it may have been carried out."""
-    return is_idempotent or rpc.is_read or rpc.is_repeatable
+def is_repeatable(rpc: Rpc, is_idempotent: Optional[bool]) -> bool:
+    """
+    Whether a call may be sent again although it may have been carried out.
+
+    :param is_idempotent: whether that does no harm; ``None`` for what the table says.
+    """
+    return rpc.is_read or (rpc.is_repeatable if is_idempotent is None else is_idempotent)
 
 
-def next_step(rpc: Rpc, error: Error, is_idempotent: bool, has_credentials: bool) -> Next:
+def next_step(rpc: Rpc, error: Error, is_idempotent: Optional[bool], has_credentials: bool) -> Next:
     """
     What to do about *error*, the failure of one attempt.
 
-    :param is_idempotent: whether the caller says that it does no harm to carry the call out twice.
+    :param is_idempotent: as of :func:`is_repeatable`.
     :param has_credentials: whether another token can be had.
     """
     if isinstance(error, _REFUSED_TOKEN):

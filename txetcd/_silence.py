@@ -4,12 +4,15 @@ Which endpoint has nothing more to say: a member that is cut off from the others
 A member that was just cut off does not know it yet, for a second or two, and answers nothing that takes a majority; a
 machine that hangs never says so. Whoever waits for it cannot tell that from an answer that takes long. So when an
 endpoint is silent, it is asked something that is answered quickly, and so is another one. If that one answers and the
-silent one does not, whatever waits there, and can be asked elsewhere without harm, is.
+silent one does not, whatever was not sent yet, or only reads, is asked elsewhere.
+
+A member with much to do must not be taken for one of these. One that is cut off still answers at once what takes no
+majority: that is asked after the other, and tells. One that answers nothing at all has more time.
 """
 
 from __future__ import annotations
 
-from typing import Any, Optional, Protocol
+from typing import Any, Callable, Optional, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -17,25 +20,30 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from ._endpoints import Endpoints
+from ._identity import Identity
+from ._messages import Empty
 from ._retry import is_of_endpoint
-from ._schema import RANGE
+from ._schema import RANGE, STATUS, Rpc
 from ._transport import Metadata, Transport
-from .errors import Error, Timeout
+from .errors import Error, Timeout, WrongCluster
 from .ops import OpGet
 
 SILENCE = 0.4
 """
-Seconds without an answer after which an endpoint is doubted. With the second or less that the rest takes, a call moves
-on long before a member has noticed by itself. Doubled each time that it was wrong, as when a call just takes long ...
+Seconds without an answer after which an endpoint is doubted. With what the rest takes, less than a second passes before
+a member that is cut off is left. Doubled each time that nothing came of it, as when a call just takes long ...
 """
 
 LONGEST_SILENCE = 6.4
 """... up to this."""
 
 GRACE = 0.2
-"""Seconds that a doubted endpoint has to answer, after another one did."""
+"""Seconds to answer, for an endpoint that has just shown that it is alive, when another one has answered."""
 
-_TIMEOUT = 2.0
+LONG_GRACE = 1.5
+"""Seconds to answer, for one that shows nothing at all: it may have much to do."""
+
+_TIMEOUT = 4.0
 """Seconds after which nothing can be said: the cluster as a whole does not answer."""
 
 QUESTION = OpGet(b"\0", count_only=True)
@@ -77,17 +85,22 @@ class _Probe:
     """
     One that is silent and another one are asked the same.
 
-    :ivar silent: the URL of the one.
-    :ivar other: that of the other.
+    :ivar call: waits for the silent one.
+    :ivar other: the URL of the other one.
     :ivar began_at: when.
-    :ivar work: what is to be cancelled at its end: both answers, and perhaps a timer.
+    :ivar has_failed: whether the silent one has, meanwhile.
+    :ivar is_compared: whether the other one has answered.
+    :ivar work: what is to be cancelled at the end: answers and timers.
     """
 
+    call: Waiting
     silent: str
     other: str
     began_at: float
-    work: list[Any] = attrs.field(factory=list)
+    has_failed: bool = False
+    is_compared: bool = False
     is_over: bool = False
+    work: list[Any] = attrs.field(factory=list)
 
 
 class Silence:
@@ -98,13 +111,17 @@ class Silence:
     :param clock: the reactor.
     :param transport: carries the questions.
     :param endpoints: of which one may be silent.
+    :param identity: of the cluster: another one is nothing to compare with.
     :param patience: seconds after which it is doubted.
     """
 
-    def __init__(self, clock: Any, transport: Transport, endpoints: Endpoints, patience: float = SILENCE) -> None:
+    def __init__(
+        self, clock: Any, transport: Transport, endpoints: Endpoints, identity: Identity, patience: float = SILENCE
+    ) -> None:
         self._clock = clock
         self._transport = transport
         self._endpoints = endpoints
+        self._identity = identity
         self._patience = patience
         # in the order in which they were asked
         self._waiting: dict[Waiting, None] = {}
@@ -142,7 +159,7 @@ class Silence:
         self._timer = self._clock.callLater(self._patience / 2, self._look)
         oldest = self._oldest()
         # those of endpoints that were replaced are of no use
-        self._ears = {url: ear for url, ear in self._ears.items() if url in oldest}
+        self._ears = {url: ear for url, ear in self._ears.items() if url in oldest or url in self._probes}
         for url, call in oldest.items():
             ear = self._ears.setdefault(url, _Ear(call.asked_at, self._patience))
             if now - max(ear.heard_at, call.asked_at) >= ear.patience and url not in self._probes:
@@ -160,52 +177,94 @@ class Silence:
         if other == call.url or not self._endpoints.is_healthy(other, now):
             # there is nowhere to go
             return
-        probe = self._probes[call.url] = _Probe(call.url, other, now)
-        self._ask(call.url, call.metadata, probe).addCallbacks(self._serves, self._says_why, (probe,), {}, (probe,))
-        if not probe.is_over:
-            self._ask(other, call.metadata, probe).addCallbacks(self._compare, self._no_help, (probe,), {}, (probe,))
+        probe = self._probes[call.url] = _Probe(call, call.url, other, now)
+        self._ask(probe, call.url, RANGE, QUESTION, self._serves, self._fails)
+        self._ask(probe, other, RANGE, QUESTION, self._compare, self._no_help)
 
-    def _ask(self, url: str, metadata: Metadata, probe: _Probe) -> Deferred[Any]:
-        urgent = attrs.evolve(metadata, is_urgent=True)
-        answer = self._transport.call(url, RANGE, QUESTION, _TIMEOUT, urgent)
-        probe.work.append(answer)
-        return answer.addErrback(_refused)
+    def _ask(
+        self,
+        probe: _Probe,
+        url: str,
+        rpc: Rpc,
+        request: Any,
+        on_answer: Callable[[_Probe, Any], None],
+        on_failure: Callable[[_Probe, Error], None],
+    ) -> None:
+        """A refusal is an answer as well: ``None``."""
+
+        def told(result: Any) -> Any:
+            if probe.is_over:
+                return None
+            error = result.value if isinstance(result, Failure) else None
+            if error is None:
+                return on_answer(probe, result)
+            if not isinstance(error, Error):
+                return result
+            return on_failure(probe, error) if is_of_endpoint(error) else on_answer(probe, None)
+
+        if not probe.is_over:
+            metadata = attrs.evolve(probe.call.metadata, is_urgent=True)
+            answer = self._transport.call(url, rpc, request, _TIMEOUT, metadata)
+            probe.work.append(answer)
+            answer.addBoth(told)
 
     # --- what comes of it
 
-    def _serves(self, _: object, probe: _Probe) -> None:
+    def _serves(self, probe: _Probe, _: Any) -> None:
+        """It was only busy."""
         self._end(probe)
         ear = self._ears[probe.silent]
         ear.heard_at = self._clock.seconds()
         ear.patience = min(2 * ear.patience, LONGEST_SILENCE)
 
-    def _compare(self, _: object, probe: _Probe) -> None:
-        if not probe.is_over:
-            probe.work.append(self._clock.callLater(GRACE, self._leave, probe))
-
-    def _says_why(self, failure: Failure, probe: _Probe) -> None:
-        if probe.is_over:
-            return
-        if isinstance(failure.value, Timeout):
-            # the other one has not answered, either
+    def _fails(self, probe: _Probe, error: Error) -> None:
+        if isinstance(error, Timeout):
+            # nor does the other one answer
             self._end(probe)
-        else:
+            return
+        probe.has_failed = True
+        if probe.is_compared:
             self._leave(probe)
 
-    def _no_help(self, failure: Failure, probe: _Probe) -> None:
-        if not probe.is_over:
+    def _compare(self, probe: _Probe, answer: Any) -> None:
+        try:
+            self._identity.check(probe.other, answer)
+        except WrongCluster as error:
+            self._no_help(probe, error)
+            return
+        if self._identity.is_doubtful(probe.other):
+            # it refuses to say of which cluster it is
             self._end(probe)
-            # so that the next one that is asked is a third
-            self._endpoints.failed(probe.other, probe.began_at, self._clock.seconds())
+            return
+        probe.is_compared = True
+        if probe.has_failed:
+            self._leave(probe)
+        else:
+            self._ask(probe, probe.silent, STATUS, Empty(), self._lives, self._fails)
+            self._wait(probe, LONG_GRACE)
+
+    def _lives(self, probe: _Probe, _: Any) -> None:
+        self._wait(probe, GRACE)
+
+    def _wait(self, probe: _Probe, seconds: float) -> None:
+        if not probe.is_over:
+            probe.work.append(self._clock.callLater(seconds, self._leave, probe))
+
+    def _no_help(self, probe: _Probe, error: Error) -> None:
+        self._end(probe)
+        # so that the next one that is asked is a third
+        self._endpoints.failed(probe.other, probe.began_at, self._clock.seconds(), error.message)
 
     def _leave(self, probe: _Probe) -> None:
         self._end(probe)
         now = self._clock.seconds()
-        self._endpoints.failed(probe.silent, now, now)
+        self._endpoints.failed(probe.silent, now, now, "no answer, while another endpoint gave one")
         # first those that were not sent, which would be when the others have left
         self._transport.leave(probe.silent)
         for call in [call for call in self._waiting if call.url == probe.silent]:
-            call.leave()
+            # unless whoever was told of another one has ended it
+            if call in self._waiting:
+                call.leave()
 
     def _end(self, probe: _Probe) -> None:
         if probe.is_over:
@@ -215,10 +274,3 @@ class Silence:
         for work in probe.work:
             if isinstance(work, Deferred) or work.active():
                 work.cancel()
-
-
-def _refused(failure: Failure) -> Any:
-    """A refusal is an answer; what else has failed, unless we have cancelled it, says something of the endpoint."""
-    error = failure.value
-    is_answer = isinstance(error, Error) and not is_of_endpoint(error)
-    return None if is_answer else failure

@@ -239,8 +239,9 @@ class Transfer:
             of = f" of {self._in_all}" if self._in_all else ""
             assert self._file is not None and self._stream is not None
             got = f"{self._file.size}{of} bytes had come"
-            self._stream.blame()
-            self._end(Failure(Timeout(f"nothing came for {in_seconds(self._seconds)}; {got}")))
+            silence = f"nothing came for {in_seconds(self._seconds)}; {got}"
+            self._stream.blame(silence)
+            self._end(Failure(Timeout(silence)))
 
     def _stop_watching(self) -> None:
         if self._timer is not None and self._timer.active():

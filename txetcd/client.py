@@ -16,7 +16,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from . import _schema as schema
-from ._attempts import Identity, Way
+from ._attempts import Way
 from ._backoff import Backoff, Policy
 from ._calls import DEFAULT_TIMEOUT, LONG_TIMEOUT, Calls
 from ._check import check_flag, check_int, check_int64, check_key, check_optional_int, check_seconds, what_came
@@ -25,6 +25,7 @@ from ._counters import Counters, OnCall
 from ._credentials import authenticator, check_credentials
 from ._endpoints import Endpoints
 from ._gateway import Gateway
+from ._identity import Identity
 from ._messages import Acknowledgement, CompactionRequest, Empty
 from ._silence import Silence
 from ._sync import EndpointSync, Mapping, check_mapping
@@ -122,17 +123,17 @@ class Client:
             if function is not None and not callable(function):
                 raise TypeError(f"{name} must be callable, not {what_came(function)}")
         gateway = Gateway(reactor, connect_timeout, pool, agent, tls)
-        endpoints = Endpoints(urls, random.random)
+        endpoints, identity = Endpoints(urls, random.random), Identity()
         way = Way(
             reactor,
             gateway,
             endpoints,
-            Identity(),
+            identity,
             Tokens(reactor),
             retry or Backoff(),
             check_flag("require_leader", require_leader),
             random.random,
-            Silence(reactor, gateway, endpoints),
+            Silence(reactor, gateway, endpoints, identity),
         )
         login = check_credentials(credentials)
         if isinstance(login, str):
@@ -450,7 +451,7 @@ class Client:
         check_seconds("timeout", timeout)
         work = Deferred.fromCoroutine(self._wait_for(key, predicate or (lambda _: True)))
         work.addBoth(self._waited, self._calls.at_close(work.cancel))
-        return within(work, self.reactor, timeout, f"{key!r} was not as wanted", lambda: self.endpoints)
+        return within(work, self, timeout, f"{key!r} was not as wanted")
 
     def _waited(self, result: Any, forget_close: Callable[[], None]) -> Any:
         forget_close()

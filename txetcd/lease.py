@@ -170,7 +170,7 @@ class Lease:
             return fail(self._expired(LEASE_REVOKE))
         check_seconds("timeout", timeout)
         self.let_go()
-        revoked = self._calls.finish(LEASE_REVOKE, LeaseRevokeRequest(self.lease_id), timeout)
+        revoked = _revoke(self._calls, self.lease_id, self._is_id_ours, timeout)
         return revoked.addCallbacks(self._revoked, self._not_revoked)
 
     def keep_alive(self) -> None:
@@ -432,12 +432,13 @@ class _TakingBack:
     more.
     """
 
-    def __init__(self, calls: Calls, clock: Any, lease_id: int, seconds: float) -> None:
+    def __init__(self, calls: Calls, clock: Any, lease_id: int, seconds: float, is_id_ours: bool = True) -> None:
         self._calls = calls
         self._clock = clock
         self._seconds = monotonic(clock)
         self._deadline = self._seconds() + seconds
-        self._request = LeaseRevokeRequest(lease_id)
+        self._lease_id = lease_id
+        self._is_id_ours = is_id_ours
         self._timer: Optional[IDelayedCall] = None
         self._ended: Deferred[bool] = Deferred()
 
@@ -454,7 +455,8 @@ class _TakingBack:
 
     def _revoke(self) -> None:
         self._timer = None
-        self._calls.finish(LEASE_REVOKE, self._request).addCallbacks(lambda _: self._end(True), self._not_revoked)
+        revoked = _revoke(self._calls, self._lease_id, self._is_id_ours)
+        revoked.addCallbacks(lambda _: self._end(True), self._not_revoked)
 
     def _not_revoked(self, failure: Failure) -> None:
         is_late = self._calls.is_closed or self._seconds() >= self._deadline
@@ -472,6 +474,15 @@ class _TakingBack:
             # once more, for which the client waits a little
             self._timer.cancel()
             self._revoke()
+
+
+def _revoke(calls: Calls, lease_id: int, is_id_ours: bool, timeout: Optional[float] = None) -> Deferred[Any]:
+    """
+    Revokes a lease. One with an id that the user has chosen may be granted anew as soon as this has been done; so what
+    was not answered is not asked again, as it could be done later than that.
+    """
+    request = LeaseRevokeRequest(lease_id)
+    return calls.finish(LEASE_REVOKE, request, timeout, is_idempotent=None if is_id_ours else False)
 
 
 # --- granting one
@@ -527,7 +538,8 @@ class _Granting:
             self._fail(self._calls.located(refusal(None, answer.error), LEASE_GRANT))
         elif self._result.called or self._calls.is_closed:
             # an id that the user has chosen may be granted anew as soon as this is done: so it is not asked twice
-            self._take_back(answer.lease_id, answer.time_to_live if self._is_id_ours else 0)
+            seconds = answer.time_to_live if self._is_id_ours else 0
+            _TakingBack(self._calls, self._clock, answer.lease_id, seconds, self._is_id_ours).start()
             self._fail(self._calls.located(Closed(), LEASE_GRANT))
         else:
             lease = Lease(self._calls, self._clock, answer, self._sent_at, self._is_id_ours)
@@ -559,11 +571,8 @@ class _Granting:
 
     def _fail_of(self, failure: Failure, is_there: bool) -> None:
         if is_there:
-            self._take_back(self._request.lease_id, self._request.time_to_live)
+            _TakingBack(self._calls, self._clock, self._request.lease_id, self._request.time_to_live).start()
         self._fail(failure)
-
-    def _take_back(self, lease_id: int, seconds: float) -> None:
-        _TakingBack(self._calls, self._clock, lease_id, seconds).start()
 
     def _fail(self, reason: Any) -> None:
         if not self._result.called:

@@ -450,7 +450,9 @@ class ClientStats:
     :ivar in_flight: calls that have not been answered yet (``int``).
     :ivar streams: watches, and other answers that go on (``int``).
     :ivar connections: open connections (``int``); 0 with an agent of the user's.
-    :ivar endpoints: whether an endpoint is healthy, as far as is known from using it (``dict`` of ``str`` to ``bool``).
+    :ivar endpoints: whether an endpoint has answered when it was asked last, or was not asked yet (``dict`` of ``bool``
+        by URL). One that has failed is asked again when others fail, or by ``maintenance.status()``.
+    :ivar reasons: what those have failed with that have not (``dict`` of ``str`` by URL).
     """
 
     calls: dict[str, CallStats]
@@ -458,3 +460,4 @@ class ClientStats:
     streams: int
     connections: int
     endpoints: dict[str, bool]
+    reasons: dict[str, str] = attrs.field(factory=dict)

@@ -281,7 +281,7 @@ class _Part:
         error = Timeout(f"the watch of {self.keys!r} was not set up within {in_seconds(timeout)}")
         if self._stream is not None:
             error.call, error.endpoint = WATCH.name, self._stream.url or None
-            self._stream.blame()
+            self._stream.blame(error.message)
         self._watch._fail(error)
 
     def _dropped(self) -> None:

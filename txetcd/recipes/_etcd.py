@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from ..keyset import KeySet
 from ..lease import Lease
 from ..ops import Transaction
-from ..values import Outcome, Range
+from ..values import ClientStats, Outcome, Range
 from ..watch import Watch
 
 
@@ -27,6 +27,9 @@ class Etcd(Protocol):
     @property
     def endpoints(self) -> tuple[str, ...]:
         """See :attr:`Client.endpoints <txetcd.Client.endpoints>`."""
+
+    def stats(self) -> ClientStats:
+        """See :meth:`Client.stats <txetcd.Client.stats>`."""
 
     def get(
         self,

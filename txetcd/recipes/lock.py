@@ -83,8 +83,7 @@ class Lock:
             raise RuntimeError(f"{self!r} cannot be acquired twice")
         self._is_acquiring = True
         work = Deferred.fromCoroutine(self._acquire())
-        what = f"the lock {self.name!r} was not acquired"
-        result = within(work, self._etcd.reactor, timeout, what, lambda: self._etcd.endpoints)
+        result = within(work, self._etcd, timeout, f"the lock {self.name!r} was not acquired")
         return result.addBoth(self._attempted)
 
     def _attempted(self, result: Any) -> Any:

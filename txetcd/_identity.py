@@ -1,0 +1,51 @@
+"""
+Which cluster is asked, by what it says itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .errors import WrongCluster
+
+
+class Identity:
+    """
+    Which cluster is asked: the one whose answer came first.
+
+    :ivar cluster_id: its id, 0 as long as it is not known (``int``).
+    """
+
+    def __init__(self) -> None:
+        self._verified: set[str] = set()
+        self._known: set[str] = set()
+        self.cluster_id = 0
+
+    def is_doubtful(self, url: str) -> bool:
+        """Whether another cluster may be behind *url*, for all we know."""
+        return bool(self.cluster_id) and url not in self._verified
+
+    def has_been(self, url: str) -> bool:
+        """Whether it was this cluster that was behind *url* at some time."""
+        return url in self._known
+
+    def doubt(self, url: str) -> None:
+        """Whatever is behind *url* may have changed."""
+        self._verified.discard(url)
+
+    def check(self, url: str, answer: Any) -> None:
+        """
+        Notes which cluster has given *answer*.
+
+        :raises WrongCluster: if it is another one.
+        """
+        header = getattr(answer, "header", None)
+        cluster_id = 0 if header is None else header.cluster_id
+        if not cluster_id:
+            return
+        if not self.cluster_id:
+            self.cluster_id = cluster_id
+        elif cluster_id != self.cluster_id:
+            raise WrongCluster(self.cluster_id, cluster_id)
+        self._verified.add(url)
+        self._known.add(url)

@@ -297,21 +297,21 @@ class DeadlineTests(AttemptsCase):
     """One, over all attempts."""
 
     def test_share(self) -> None:
-        """What can be asked elsewhere leaves half of its time for that; a write has all of it."""
-        answered = self.get(9.0)
-        self.assertEqual(self.next(A, schema.RANGE).timeout, 4.5)
-        self.clock.advance(4.5)
-        self.assertEqual(self.next(B, schema.RANGE).timeout, 2.25)
-        self.clock.advance(2.25)
+        """What can be asked elsewhere leaves a quarter of its time for that; a write has all of it."""
+        answered = self.get(16.0)
+        self.assertEqual(self.next(A, schema.RANGE).timeout, 12.0)
+        self.clock.advance(12.0)
+        self.assertEqual(self.next(B, schema.RANGE).timeout, 3.0)
+        self.clock.advance(3.0)
         self.clock.advance(0.1)
-        self.assertAlmostEqual(self.next(C, schema.RANGE).timeout, 2.15)
-        self.clock.advance(2.15)
+        self.assertAlmostEqual(self.next(C, schema.RANGE).timeout, 0.9)
+        self.clock.advance(0.9)
         error = self.failureResultOf(answered, Timeout).value
         self.assertEqual((error.endpoint, error.attempts), (f"{A}, {B}, {C}", 3))
         only_there = {"endpoint": C, "is_idempotent": True}
-        for options, wanted in (({}, 9.0), ({"is_idempotent": True}, 4.5), (only_there, 9.0)):
+        for options, wanted in (({}, 16.0), ({"is_idempotent": True}, 12.0), (only_there, 16.0)):
             self.use(A, B, C)
-            pending = self.put(9.0, **options)
+            pending = self.put(16.0, **options)
             self.assertEqual(self.transport.next(schema.PUT).timeout, wanted)
             self.cancelled(pending)
 

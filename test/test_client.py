@@ -5,6 +5,7 @@ The verbs of the client: what each one sends, and what it makes of the answer.
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any, Optional
 from unittest.mock import patch
 
@@ -14,6 +15,7 @@ from twisted.internet.task import Clock
 from test.fakes import URL, Case, FakeTransport, Network, Reactor, fake_client, run
 from txetcd import (
     AlreadyExists,
+    Backoff,
     Client,
     CompareFailed,
     CompCreated,
@@ -39,7 +41,7 @@ from txetcd._messages import (
     WatchCreateRequest,
     WatchResponse,
 )
-from txetcd.errors import Closed, Compacted, Error, NoLeader, PermissionDenied, Timeout, Unavailable
+from txetcd.errors import Closed, Compacted, Error, NoLeader, OutcomeUnknown, PermissionDenied, Timeout, Unavailable
 from txetcd.values import Event, Header, KeyValue, Outcome, Range, Revision, Success
 from txetcd.watch import LOOK_AGAIN, WATCH_AGAIN, Watch
 
@@ -168,6 +170,21 @@ class TransactionTests(ClientCase):
         self.sends(builder.submit(4.0), schema.TXN, self.TXN, self.YES)
         self.assertEqual(self.transport.calls[-1].timeout, 4.0)
         self.assertRaises(TypeError, self.client.when, b"k")
+
+    def test_idempotent(self) -> None:
+        """Only then it is sent again when its answer was lost, whichever way it was made."""
+        client = fake_client(self.clock, self.transport, policy=Backoff())
+        builder = client.when(*self.TXN.compare).then(*self.TXN.success).otherwise(*self.TXN.failure)
+        direct = (partial(client.transact, self.TXN), partial(client.submit, self.TXN))
+        for call in (*direct, builder.transact, builder.submit):
+            answered = call(idempotent=True)
+            for answer in (Unavailable(None, "lost"), self.YES):
+                self.transport.next(schema.TXN).reply(answer)
+                self.clock.advance(0.1)
+            self.successResultOf(answered)
+            answered = call()
+            self.transport.next(schema.TXN).reply(OutcomeUnknown(None, "lost"))
+            self.failureResultOf(answered, OutcomeUnknown)
 
     def test_create(self) -> None:
         """Only if it does not exist."""

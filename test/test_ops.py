@@ -147,7 +147,7 @@ REPRS: list[tuple[Any, str]] = [
     ),
 ]
 
-Submitted = list[tuple[str, Transaction, Optional[float]]]
+Submitted = list[tuple[str, Transaction, Optional[float], bool]]
 
 
 def refused(case: SynchronousTestCase, table: Bad) -> None:
@@ -317,12 +317,12 @@ class BuilderTests(SynchronousTestCase):
         self.sent: Submitted = []
 
     def when(self, *comps: Any) -> TransactionBuilder[str, str]:
-        def submit(txn: Transaction, timeout: Optional[float]) -> str:
-            self.sent.append(("submit", txn, timeout))
+        def submit(txn: Transaction, timeout: Optional[float], idempotent: bool) -> str:
+            self.sent.append(("submit", txn, timeout, idempotent))
             return "success"
 
-        def transact(txn: Transaction, timeout: Optional[float]) -> str:
-            self.sent.append(("transact", txn, timeout))
+        def transact(txn: Transaction, timeout: Optional[float], idempotent: bool) -> str:
+            self.sent.append(("transact", txn, timeout, idempotent))
             return "outcome"
 
         return TransactionBuilder(submit, transact, comps)
@@ -340,13 +340,17 @@ class BuilderTests(SynchronousTestCase):
 
     def test_submit(self) -> None:
         self.assertEqual("success", self.when(self.COMP).submit())
-        self.assertEqual("success", self.when().submit(timeout=3))
-        self.assertEqual([("submit", Transaction([self.COMP]), None), ("submit", Transaction(), 3)], self.sent)
+        self.assertEqual("success", self.when().submit(timeout=3, idempotent=True))
+        self.assertEqual(
+            [("submit", Transaction([self.COMP]), None, False), ("submit", Transaction(), 3, True)], self.sent
+        )
 
     def test_transact(self) -> None:
         self.assertEqual("outcome", self.when(self.COMP).transact())
-        self.assertEqual("outcome", self.when().transact(timeout=3))
-        self.assertEqual([("transact", Transaction([self.COMP]), None), ("transact", Transaction(), 3)], self.sent)
+        self.assertEqual("outcome", self.when().transact(timeout=3, idempotent=True))
+        self.assertEqual(
+            [("transact", Transaction([self.COMP]), None, False), ("transact", Transaction(), 3, True)], self.sent
+        )
 
     def test_once_and_in_order(self) -> None:
         for build in (

@@ -97,6 +97,9 @@ class OnceTests(SyncCase):
         self.failureResultOf(self.synced(member("a", "http://:0")), ValueError)
         self.use(lambda url: 1 // 0)
         self.failureResultOf(self.synced(member("a", A)), ZeroDivisionError)
+        self.use(lambda url: 7)
+        error = self.failureResultOf(self.synced(member("a", A)), TypeError).value
+        self.assertEqual(str(error), f"the mapping of {A} must be a URL (a str) or None, not int")
         self.assertEqual(self.way.endpoints.urls, (A,))
 
 

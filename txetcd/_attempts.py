@@ -32,6 +32,12 @@ from .errors import (
     is_ambiguous,
 )
 
+_SHARE = 0.75
+"""
+Of the time that is left, for an attempt that can be made elsewhere as well. Members that hang or are cut off are left
+sooner (see :mod:`txetcd._silence`): this is for an answer that is lost on its way.
+"""
+
 _FRESH_TOKENS = 2
 """Tokens that a call tries one right after the other; then it waits before the next one, as after other failures."""
 
@@ -223,10 +229,10 @@ class Attempts:
         return max(0.0, left)
 
     def _share(self, rpc: Rpc) -> float:
-        """Seconds for an attempt. What can be asked elsewhere as well leaves half of its time for that."""
+        """Seconds for an attempt. What can be asked elsewhere as well leaves a part of its time for that."""
         others = 0 if self._endpoint else len(self._way.endpoints) - len(self._round)
         if others > 0 and is_repeatable(rpc, self._is_idempotent):
-            return self._left() / 2
+            return self._left() * _SHARE
         return self._left()
 
     # --- what came of it

@@ -117,6 +117,9 @@ NO_NAMES = "the server's certificate names no host in a subjectAltName, and a Co
 _MOST_NAMES = 8
 
 
+OTHER_NAME = "(connect by that name, or say which with TLS(server_name=...))"
+
+
 def wrong_host(host: str, names: Sequence[str]) -> str:
     """
     What to say of a certificate that is for others.
@@ -127,7 +130,7 @@ def wrong_host(host: str, names: Sequence[str]) -> str:
     shown = ", ".join(names[:_MOST_NAMES])
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     # printable, whatever the names are
-    return f"the server's certificate is not for {host}, but for {repr(shown)[1:-1]}{more}"
+    return f"the server's certificate is not for {host}, but for {repr(shown)[1:-1]}{more} {OTHER_NAME}"
 
 
 @attrs.frozen

@@ -4,7 +4,6 @@ The endpoints of a cluster, as the cluster itself tells them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Callable, Optional
 
 from twisted.internet.defer import Deferred, succeed
@@ -45,8 +44,14 @@ def member_urls(answer: MemberListResponse, mapping: Optional[Mapping]) -> list[
     advertised = [
         url for member in answer.members if member.name and not member.is_learner for url in member.client_urls
     ]
-    mapped: Iterable[Optional[str]] = advertised if mapping is None else map(mapping, advertised)
+    mapped = advertised if mapping is None else [_checked(url, mapping(url)) for url in advertised]
     return [url for url in mapped if url is not None]
+
+
+def _checked(url: str, mapped: object) -> Optional[str]:
+    if mapped is None or isinstance(mapped, str):
+        return mapped
+    raise TypeError(f"the mapping of {url} must be a URL (a str) or None, not {what_came(mapped)}")
 
 
 class EndpointSync:

@@ -547,7 +547,11 @@ class Client:
         :param comps: the comparisons; all must hold.
         :returns: a :class:`~txetcd.ops.TransactionBuilder`.
         """
-        return TransactionBuilder(self.submit, self.transact, comps)
+        return TransactionBuilder(
+            lambda txn, timeout, idempotent: self.submit(txn, timeout, idempotent=idempotent),
+            lambda txn, timeout, idempotent: self.transact(txn, timeout, idempotent=idempotent),
+            comps,
+        )
 
     # --- watches
 

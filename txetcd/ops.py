@@ -414,8 +414,8 @@ class TransactionBuilder(Generic[S, T]):
 
     def __init__(
         self,
-        submit: Callable[[Transaction, Optional[float]], S],
-        transact: Callable[[Transaction, Optional[float]], T],
+        submit: Callable[[Transaction, Optional[float], bool], S],
+        transact: Callable[[Transaction, Optional[float], bool], T],
         compare: tuple[Comp, ...],
     ) -> None:
         self._submit = submit
@@ -455,10 +455,10 @@ class TransactionBuilder(Generic[S, T]):
         """The :class:`Transaction` as built so far."""
         return Transaction(self._compare, self._success, self._failure)
 
-    def submit(self, timeout: Optional[float] = None) -> S:
+    def submit(self, timeout: Optional[float] = None, *, idempotent: bool = False) -> S:
         """Exactly :meth:`Client.submit <txetcd.Client.submit>` of the transaction."""
-        return self._submit(self.transaction, timeout)
+        return self._submit(self.transaction, timeout, idempotent)
 
-    def transact(self, timeout: Optional[float] = None) -> T:
+    def transact(self, timeout: Optional[float] = None, *, idempotent: bool = False) -> T:
         """Exactly :meth:`Client.transact <txetcd.Client.transact>` of the transaction."""
-        return self._transact(self.transaction, timeout)
+        return self._transact(self.transaction, timeout, idempotent)

@@ -18,6 +18,7 @@ from test.real.base import QUICK, RealCase, on_every_server
 from txetcd import TLS, Backoff, Client, Error, KeySet, OutcomeUnknown, Timeout, Unavailable
 from txetcd import _messages as messages
 from txetcd import _schema as schema
+from txetcd._clues import OTHER_NAME
 from txetcd.errors import CommonNameIgnored, TLSFailed
 from txetcd.testing import EtcdProcess
 
@@ -147,7 +148,7 @@ class Tls(_Tls):
         for host in LOCALHOST:
             told = await self.told(self.secure(host))
             names = "DNS:etcd.example, IP:10.0.0.1"
-            self.assertEqual(told, f"the server's certificate is not for {host}, but for {names}")
+            self.assertEqual(told, f"the server's certificate is not for {host}, but for {names} {OTHER_NAME}")
 
     async def test_no_name(self: Any) -> None:
         """Some Twisted takes such a certificate for one of every host."""

@@ -20,7 +20,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent
 
-from test.servers import NEWEST, OF_CLUSTERS, SERVERS, Server
+from test.servers import AT_LENGTH, NEWEST, SERVERS, Server
 from txetcd import Client, KeySet, Timeout, never
 from txetcd.testing import EtcdProcess, namespace
 
@@ -57,9 +57,9 @@ def on_newest_server() -> Callable[[type], None]:
     return on_every_server(lambda server: server is NEWEST)
 
 
-def on_every_cluster() -> Callable[[type], None]:
-    """As :func:`on_every_server`, for what needs several members."""
-    return on_every_server(lambda server: server in OF_CLUSTERS)
+def on_every_server_at_length() -> Callable[[type], None]:
+    """As :func:`on_every_server`, for what takes long, as all that needs several members."""
+    return on_every_server(lambda server: server in AT_LENGTH)
 
 
 class RealCase:

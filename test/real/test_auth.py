@@ -327,11 +327,16 @@ def is_strict(server: Server) -> bool:
 class Denials(AuthCase):
     """Whoever may not is told so, and whoever may is not."""
 
+    async def knows_its_version(self: Any, me: int, path: str) -> bool:
+        """A cluster that has just begun has none for a moment."""
+        return await outcome(ASKED["downgrade"](self.root, me, path)) != "ClusterVersionUnavailable"
+
     async def test_with_no_invalid_root_user_auth(self: Any) -> None:
         """{Defragment,Downgrade,HashKV,MoveLeader,Snapshot,Status}With{No,Invalid,Root,User}Auth, and others."""
         await self.secure()
         me = (await self.root.status()).header.member_id
         path = os.path.abspath(self.mktemp())
+        await self.until(lambda: self.knows_its_version(me, path))
         clients = [self.client_of(), self.client_of("bad.1"), self.alice]
         found = {}
         for name, ask in ASKED.items():

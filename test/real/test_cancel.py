@@ -26,7 +26,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import Agent
 
-from test.real.base import QUICK, RealCase, on_every_server, sockets_to
+from test.real.base import QUICK, RealCase, on_every_server_at_length, sockets_to
 from txetcd import Backoff, Client, KeyValue, OpGet, OpSet, Timeout, Transaction
 from txetcd._calls import DEFAULT_TIMEOUT, LONG_TIMEOUT
 from txetcd._gateway import MAX_CONCURRENT
@@ -118,7 +118,7 @@ class _CancelCase(RealCase):
         self.assertLessEqual(etcd.stats().connections, MAX_CONCURRENT)
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Cancel(_CancelCase):
     """
     ``cancel()`` at any moment fires with ``CancelledError`` at once, frees the place, and harms no other call.
@@ -474,7 +474,7 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Storms(RealCase):
     """Very many calls, of which about a tenth is cancelled."""
 
@@ -558,7 +558,7 @@ class Storms(RealCase):
         await self.assert_true(storm)
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Deadlines(_CancelCase):
     """One deadline over everything, of which the server is told."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from test.real.base import QUICK, RealCase, on_every_cluster, on_every_server
+from test.real.base import QUICK, RealCase, on_every_server, on_every_server_at_length
 from test.servers import Server
 from txetcd import Backoff, Client, Cluster, Member, Timeout, Unavailable, never
 from txetcd.errors import (
@@ -81,7 +81,7 @@ class ClusterCase(RealCase):
         return bootstrap.client_url
 
 
-@on_every_cluster()
+@on_every_server_at_length()
 class Members(ClusterCase):
     """CurlV3ClusterOperations: the members of a cluster are changed, and are in the end what they were."""
 
@@ -265,7 +265,7 @@ class Learners(ClusterCase):
         self.assertEqual([member.is_learner for member in await etcd.cluster.members()].count(True), 2)
 
 
-@on_every_cluster()
+@on_every_server_at_length()
 class Outages(ClusterCase):
     """Members that die, or go."""
 

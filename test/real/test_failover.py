@@ -16,7 +16,7 @@ from twisted.internet.task import deferLater
 
 from test.history import Fate
 from test.load import Load
-from test.real.base import RealCase, on_every_cluster, on_every_server, sockets_to
+from test.real.base import RealCase, on_every_server, on_every_server_at_length, sockets_to
 from test.real.test_cluster import ClusterCase
 from test.real.test_faults import asks, has_watch
 from txetcd import (
@@ -115,7 +115,7 @@ def retries(client: Client) -> int:
     return sum(call.retries for call in client.stats().calls.values())
 
 
-@on_every_cluster()
+@on_every_server_at_length()
 class UnderFaults(FailoverCase):
     """A cluster whose members fail in turn, under a mixed load on one client."""
 
@@ -293,7 +293,7 @@ EVERY_CALL: dict[str, Callable[[Client, bytes], Any]] = {
 """What can be asked of a cluster, by whichever member."""
 
 
-@on_every_cluster()
+@on_every_server_at_length()
 class AllDown(FailoverCase):
     """No member is left."""
 
@@ -370,7 +370,7 @@ class AllDown(FailoverCase):
         self.assertEqual(await self.found(b"b"), [])
 
 
-@on_every_cluster()
+@on_every_server_at_length()
 class Retries(FailoverCase):
     """What is tried again, and what is not."""
 
@@ -501,7 +501,7 @@ class Ends(RealCase):
         self.assertEqual(etcd.stats().calls["KV.Range"].failures, {"CancelledError": 1})
 
 
-@on_every_cluster()
+@on_every_server_at_length()
 class Changes(FailoverCase):
     """Members come and go, and the client follows."""
 
@@ -574,7 +574,7 @@ class Changes(FailoverCase):
         self.assertNotIn(url, await self.patient(self.cluster.urls[0]).sync_endpoints())
 
 
-@on_every_cluster()
+@on_every_server_at_length()
 class Endpoints(FailoverCase):
     """Endpoints are replaced while the client is at work."""
 
@@ -671,7 +671,7 @@ class Endpoints(FailoverCase):
             self.assertEqual([kv.value for kv in found.kvs], [b"1"])
 
 
-@on_every_cluster()
+@on_every_server_at_length()
 class BlackHoles(FailoverCase):
     """
     An endpoint from which nothing comes back, not even an end.
@@ -745,7 +745,7 @@ class BlackHoles(FailoverCase):
         self.assertEqual(await self.found(b"b"), [(b"", 2)])
 
 
-@on_every_cluster()
+@on_every_server_at_length()
 class Shutdowns(FailoverCase):
     """The member that the client prefers goes down."""
 
@@ -864,7 +864,7 @@ class Shutdowns(FailoverCase):
             await self.soon(gatherResults(going, consumeErrors=True))
 
 
-@on_every_cluster()
+@on_every_server_at_length()
 class OtherClusters(RealCase):
     """Behind two endpoints are two clusters."""
 

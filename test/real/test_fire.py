@@ -19,7 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from test.real.base import RealCase, on_every_server
+from test.real.base import RealCase, on_every_server_at_length
 from txetcd import Backoff, Client, Error, OpSet, Transaction
 from txetcd import _schema as schema
 from txetcd._gateway import MAX_CONCURRENT
@@ -223,7 +223,7 @@ class _Fire(RealCase):
         )
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Fire(_Fire):
     """Writes under fire."""
 

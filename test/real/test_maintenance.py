@@ -17,7 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults, mayb
 from twisted.internet.utils import getProcessOutputAndValue, getProcessValue
 from twisted.trial.unittest import SkipTest
 
-from test.real.base import QUICK, RealCase, on_every_cluster, on_every_server, sockets_to
+from test.real.base import QUICK, RealCase, on_every_server, on_every_server_at_length, sockets_to
 from test.real.test_cluster import ClusterCase
 from test.real.test_interop import ETCDCTL
 from test.servers import Server
@@ -60,7 +60,7 @@ async def fill(etcd: Client, megabytes: int) -> None:
         await etcd.set(b"filling/%d" % number, os.urandom(MEGABYTE))
 
 
-@on_every_cluster()
+@on_every_server_at_length()
 class Health(ClusterCase):
     """CurlV3Maintenance: how members are, and whether they agree."""
 
@@ -127,7 +127,7 @@ class Health(ClusterCase):
         self.assertEqual(found[0].hash, (await self.etcd.maintenance.hash(self.cluster.urls[0])).hash)
 
 
-@on_every_cluster()
+@on_every_server_at_length()
 class Leadership(ClusterCase):
     """The leadership is handed over."""
 
@@ -290,7 +290,7 @@ class FewStreams(RealCase):
         return watches
 
 
-@on_every_cluster()
+@on_every_server_at_length()
 class Defragmenting(ClusterCase):
     """Several members are one after the other."""
 
@@ -577,7 +577,7 @@ class Restored(_SnapshotCase):
             return False
 
 
-@on_every_cluster()
+@on_every_server_at_length()
 class SnapshotsOfMembers(ClusterCase):
     """Of one of several."""
 

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from test.real.base import RealCase, on_every_server
+from test.real.base import RealCase, on_every_server_at_length
 from txetcd import (
     AlreadyExists,
     Backoff,
@@ -172,7 +172,7 @@ class PartitionCase(RealCase):
         return error
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Isolation(PartitionCase):
     """What the tests of this module stand on: an isolated member is isolated, and what is rejoined is whole."""
 
@@ -236,7 +236,7 @@ class Isolation(PartitionCase):
         await self.client_at(*self.cluster.members).set(self.key(b"a"), b"1")
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Reads(PartitionCase):
     """What is read through a member that is cut off."""
 
@@ -375,7 +375,7 @@ class Reads(PartitionCase):
         self.assertEqual((await self.client_at(member).get(self.key(b"a"))).kvs[0].version, 1)
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Unnoticed(PartitionCase):
     """
     A member that is isolated and does not know it, for a long time: it answers nothing that takes a majority, and says
@@ -424,7 +424,7 @@ class Unnoticed(PartitionCase):
                 self.assertIn(self.key(b"%d" % number), present)
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Writes(PartitionCase):
     """What is written through a member that is cut off."""
 
@@ -561,7 +561,7 @@ class Writes(PartitionCase):
         self.assertEqual(going_back, [])
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Watches(PartitionCase):
     """What becomes of a watch at a member that is cut off."""
 
@@ -650,7 +650,7 @@ class Watches(PartitionCase):
         self.assertEqual((await self.soon(late.__anext__())).key, self.key(b"a"))
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Leases(PartitionCase):
     """What becomes of a lease that is kept alive at a member that is cut off."""
 
@@ -692,7 +692,7 @@ class Leases(PartitionCase):
         return [r for r in records if (r.call, r.outcome) == ("Lease.LeaseKeepAlive", "ok") and r.endpoint in urls]
 
 
-@on_every_server()
+@on_every_server_at_length()
 class FourMembers(PartitionCase):
     """Four members can be cut in halves."""
 
@@ -711,7 +711,7 @@ class FourMembers(PartitionCase):
         self.assertEqual((await etcd.set(self.key(b"a"), b"", return_previous=True)).previous, None)
 
 
-@on_every_server()
+@on_every_server_at_length()
 class FiveMembers(PartitionCase):
     """Five members, two of which are cut off together."""
 

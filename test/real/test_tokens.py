@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
-from test.real.base import on_every_cluster, on_every_server
+from test.real.base import on_every_server_at_length
 from test.real.test_auth import (
     ALICE,
     CHEAP,
@@ -192,7 +192,7 @@ class LoadCase(AuthCase):
 # --- those that the server issues
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Tokens(LoadCase):
     """Simple tokens: known to the server by heart, until it restarts or is told otherwise."""
 
@@ -351,7 +351,7 @@ class Tokens(LoadCase):
             await lease.refresh()
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Losses(LoadCase):
     """Somebody may do no longer what he could, while everybody works: he is told so, and nobody else is."""
 
@@ -423,7 +423,7 @@ class Losses(LoadCase):
         self.assertEqual(callers.unexpected(expected), {})
 
 
-@on_every_server()
+@on_every_server_at_length()
 class ShortTokens(LoadCase):
     """Simple tokens that last seconds, if they are not used."""
 
@@ -489,7 +489,7 @@ def claims_of(token: str) -> Any:
     return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
 
 
-@on_every_server()
+@on_every_server_at_length()
 class WebTokens(LoadCase):
     """JSON web tokens: whoever has the key of the server can verify them; they end when they say."""
 
@@ -663,7 +663,7 @@ class _ClusterTokensCase(AuthCase):
         self.assertEqual(callers.unexpected({}), {})
 
 
-@on_every_cluster()
+@on_every_server_at_length()
 class TokensOfMembers(_ClusterTokensCase):
     """Simple tokens: each member knows those that it has seen being issued since it was started."""
 
@@ -686,7 +686,7 @@ class TokensOfMembers(_ClusterTokensCase):
             await self.assert_works(self.alice)
 
 
-@on_every_cluster()
+@on_every_server_at_length()
 class WebTokensOfMembers(_ClusterTokensCase):
     """JSON web tokens: any member can verify those of the others; but it may not have heard of the latest change."""
 

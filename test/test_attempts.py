@@ -285,6 +285,12 @@ class FailoverTests(AttemptsCase):
         self.next(B, schema.RANGE).reply("the answer")
         self.assertEqual(self.successResultOf(answered), "the answer")
 
+    def test_fault_of_the_transport(self) -> None:
+        """What is no error of etcd's is not tried again."""
+        answered = self.get()
+        self.next(A, schema.RANGE).answer.errback(ZeroDivisionError())
+        self.failureResultOf(answered, ZeroDivisionError)
+
     def test_what_raises(self) -> None:
         """A fault of ours ends the call, wherever it is."""
         self.use(A, policy=lambda rounds: 1 // 0)

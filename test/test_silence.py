@@ -178,6 +178,38 @@ class SilentTests(SilenceCase):
         self.assertEqual((self.asked_at(GRANT), self.transport.left), ([A], [A]))
         self.end(pending)
 
+    def test_fails_at_once(self) -> None:
+        """It shows at once that it is not alive."""
+        pending = self.get()
+        self.wait(SILENCE)
+        ask = self.transport.call
+
+        def refuse(*arguments: Any) -> Deferred[Any]:
+            answer = ask(*arguments)
+            if arguments[1] is schema.STATUS:
+                self.alive(A).reply(refused())
+            return answer
+
+        patch = self.patch(self.transport, "call", refuse)
+        self.at(B).reply(FOUND)
+        patch.restore()
+        self.assertEqual((self.asked_at(GET), self.transport.left), ([B], [A]))
+        self.end(pending)
+
+    def test_who_leaves_ends_another(self) -> None:
+        """The policy is the user's, and may cancel what else would leave."""
+        answers: list[Deferred[Any]] = []
+        self.use(A, B, C, patience=SILENCE, policy=lambda rounds: answers[1].cancel() or 0.1)
+        answers.append(self.get())
+        self.fail_at(A, schema.RANGE, refused())
+        answers.append(self.get())
+        self.assertEqual(self.asked_at(GET), [B, B])
+        self.wait(SILENCE)
+        self.cut_off(B, C)
+        self.failureResultOf(answers[1], CancelledError)
+        self.assertEqual(self.asked_at(GET), [])
+        self.end(answers[0])
+
     def test_who_is_told_ends_another(self) -> None:
         """Whoever is told of a call that was not sent may cancel those that wait."""
         first, second = self.get(), self.get()
@@ -353,9 +385,10 @@ class AloneTests(SilenceCase):
     def test_others_have_failed(self) -> None:
         """The others have failed lately."""
         self.use(A, B, patience=SILENCE)
-        self.way.endpoints.failed(B, 0.0, 0.0)
+        for at in (0.0, 0.1):
+            self.way.endpoints.failed(B, at, at)
         pending = self.get(100.0)
-        self.clock.advance(min(SILENCE, QUARANTINE / 2))
+        self.wait(SILENCE)
         self.assertEqual(self.questions, [])
         self.wait(2 * QUARANTINE)
         self.assertEqual(self.doubted, [A, B])

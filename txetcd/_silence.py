@@ -202,11 +202,10 @@ class Silence:
                 return result
             return on_failure(probe, error) if is_of_endpoint(error) else on_answer(probe, None)
 
-        if not probe.is_over:
-            metadata = attrs.evolve(probe.call.metadata, is_urgent=True)
-            answer = self._transport.call(url, rpc, request, _TIMEOUT, metadata)
-            probe.work.append(answer)
-            answer.addBoth(told)
+        metadata = attrs.evolve(probe.call.metadata, is_urgent=True)
+        answer = self._transport.call(url, rpc, request, _TIMEOUT, metadata)
+        probe.work.append(answer)
+        answer.addBoth(told)
 
     # --- what comes of it
 
@@ -247,6 +246,7 @@ class Silence:
         self._wait(probe, GRACE)
 
     def _wait(self, probe: _Probe, seconds: float) -> None:
+        # the silent one may have failed at once
         if not probe.is_over:
             probe.work.append(self._clock.callLater(seconds, self._leave, probe))
 
@@ -267,8 +267,6 @@ class Silence:
                 call.leave()
 
     def _end(self, probe: _Probe) -> None:
-        if probe.is_over:
-            return
         probe.is_over = True
         del self._probes[probe.silent]
         for work in probe.work:

@@ -258,6 +258,9 @@ class Results(RealCase):
 # --- what can be at the other end
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+MUTE = 2.0
+"""Seconds to wait for who never answers: time for all calls at once to be sent."""
+
 HTML = b"<html><body>\r\n<h1>It works!</h1>\r\n</body></html>\r\n"
 
 
@@ -423,8 +426,8 @@ class _Faults:
         self: Any, url: str, name: str, call: Callable[[Client], Any], fault: Fault, kind: str
     ) -> None:
         """The call fails as it has to, and leaves nothing behind."""
-        # who never answers need not be waited for; all others are, however busy the machine is
-        client = self.client(url, 0.5 if fault.read is Timeout else 10.0)
+        # who never answers need not be waited for once all were asked; all others are, however busy the machine is
+        client = self.client(url, MUTE if fault.read is Timeout else 10.0)
         with self.assertRaises(Error, msg=name) as caught:
             await call(client)
         await client.close()
@@ -453,14 +456,17 @@ class _Faults:
 
             return ask
 
-        for name, (kind, call) in LEASE_CALLS.items():
-            await self.assert_fails(f"{url}/leasing", name, asked(call), fault, kind)
+        checks = [
+            self.assert_fails(f"{url}/leasing", name, asked(call), fault, kind)
+            for name, (kind, call) in LEASE_CALLS.items()
+        ]
+        await gatherResults(map(Deferred.fromCoroutine, checks), consumeErrors=True).addErrback(_first)
 
     async def check(self: Any, fault: Fault) -> None:
         url = self.url_of(fault)
         if fault.read is Timeout:
             # nor with the calls that may take long
-            self.patch(maintenance, "LONG_TIMEOUT", 0.5)
+            self.patch(maintenance, "LONG_TIMEOUT", MUTE)
         await self.assert_all_fail(url, fault)
         if not fault.at_once:
             await self.assert_lease_fails(url, fault)

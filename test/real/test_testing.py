@@ -349,6 +349,8 @@ class _TroubleTests(_Tests):
     async def test_never_serves(self) -> None:
         """It is given up after a while, and ended."""
         self.patch(_process, "START_SECONDS", 0.1)
+        # the question is not to last until the server is elected, after a second at the earliest
+        self.patch(_process, "STATUS_SECONDS", 0.01)
         etcd = self.etcd(arguments=["--heartbeat-interval=1000", "--election-timeout=50000"])
         start = etcd.start()
         pid = etcd.pid

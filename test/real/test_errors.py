@@ -612,11 +612,11 @@ class Gone(_Errors):
         """The deadline says whether something was sent."""
         await self.etcd.get(b"a")
         self.process.pause()
-        read, write = self.etcd.get(b"a", timeout=0.5), self.etcd.set(b"a", b"late", timeout=0.5)
-        watch = self.client(self.etcd.endpoints[0], timeout=0.5).watcher(b"a").when_started()
-        await self.refused(read, Timeout, None, "KV.Range", "sent, but no answer within 0.5 seconds")
-        await self.refused(write, Timeout, None, "KV.Put", "sent, but no answer within 0.5 seconds", True)
-        await self.refused(watch, Timeout, None, "Watch.Watch", "was not set up within 0.5 seconds")
+        read, write = self.etcd.get(b"a", timeout=1), self.etcd.set(b"a", b"late", timeout=1)
+        watch = self.client(self.etcd.endpoints[0], timeout=1).watcher(b"a").when_started()
+        await self.refused(read, Timeout, None, "KV.Range", "sent, but no answer within 1 second")
+        await self.refused(write, Timeout, None, "KV.Put", "sent, but no answer within 1 second", True)
+        await self.refused(watch, Timeout, None, "Watch.Watch", "was not set up within 1 second")
         self.process.resume()
         await self.etcd.get(b"a")
 
@@ -657,9 +657,9 @@ class NoQuorum(_Errors):
             await member.kill()
         await self.until(self.is_without_leader)
         await gatherResults([Deferred.fromCoroutine(check) for check in self.checks(lease)], consumeErrors=True)
-        in_time = "within 0.5 seconds"
-        await self.refused(self.etcd.set(b"a", b"", timeout=0.5), Timeout, None, "KV.Put", in_time, True)
-        await self.refused(self.etcd.get(b"a", timeout=0.5), Timeout, None, "KV.Range", in_time)
+        in_time = "within 1 second"
+        await self.refused(self.etcd.set(b"a", b"", timeout=1), Timeout, None, "KV.Put", in_time, True)
+        await self.refused(self.etcd.get(b"a", timeout=1), Timeout, None, "KV.Range", in_time)
 
     async def test_leader_is_required(self: Any) -> None:
         """It refuses at once, before anything is done; what it is asked for itself, it tells all the same."""

@@ -160,16 +160,16 @@ class Calls(FaultCase):
 
     async def test_request_is_swallowed(self: Any) -> None:
         self.proxy.black_hole("to_server")
-        error = await self.assertFailure(self.soon(self.away.set(self.key(b"a"), b"1", timeout=0.2)), Timeout)
+        error = await self.assertFailure(self.soon(self.away.set(self.key(b"a"), b"1", timeout=1)), Timeout)
         self.assertTrue(error.maybe_applied)
-        error = await self.assertFailure(self.soon(self.away.get(self.key(b"a"), timeout=0.2)), Timeout)
+        error = await self.assertFailure(self.soon(self.away.get(self.key(b"a"), timeout=1)), Timeout)
         self.assertFalse(error.maybe_applied)
         self.assertIsNone(await self.found(b"a"))
         await self.as_good_as_new()
 
     async def test_answer_is_swallowed(self: Any) -> None:
         self.proxy.black_hole("to_client")
-        error = await self.assertFailure(self.soon(self.away.set(self.key(b"a"), b"1", timeout=0.2)), Timeout)
+        error = await self.assertFailure(self.soon(self.away.set(self.key(b"a"), b"1", timeout=1)), Timeout)
         self.assertTrue(error.maybe_applied)
         self.assertEqual((await self.found(b"a")).version, 1)
         await self.as_good_as_new()
@@ -177,7 +177,7 @@ class Calls(FaultCase):
     async def test_late_answer_belongs_to_nobody(self: Any) -> None:
         """It comes when its call has timed out; the next call has an answer of its own."""
         self.proxy.delay(3600, "to_client")
-        await self.assertFailure(self.away.get(self.key(b"a"), timeout=0.2), Timeout)
+        await self.assertFailure(self.away.get(self.key(b"a"), timeout=1), Timeout)
         await self.etcd.set(self.key(b"b"), b"mine")
         asked = self.away.get(self.key(b"b"))
         self.proxy.behave()
@@ -328,9 +328,9 @@ class Restarts(FaultCase):
         """A set that is not answered in time may be applied when the server goes on."""
         await self.etcd.set(b"warm", b"")
         await self.pause(self.own)
-        error = await self.assertFailure(self.etcd.set(b"a", b"1", timeout=0.3), Timeout)
+        error = await self.assertFailure(self.etcd.set(b"a", b"1", timeout=1), Timeout)
         self.assertTrue(error.maybe_applied)
-        error = await self.assertFailure(self.etcd.get(b"a", timeout=0.3), Timeout)
+        error = await self.assertFailure(self.etcd.get(b"a", timeout=1), Timeout)
         self.assertFalse(error.maybe_applied)
         self.own.resume()
         await self.etcd.set(b"b", b"1")
@@ -431,7 +431,7 @@ class Watches(FaultCase):
 
     async def test_swallowed_before_it_has_started(self: Any) -> None:
         self.proxy.black_hole("to_client")
-        etcd = self.client(self.proxy.url, timeout=0.2)
+        etcd = self.client(self.proxy.url, timeout=1)
         await self.assertFailure(self.soon(etcd.watcher(self.keys()).when_started()), Timeout)
 
     async def test_late_start_beside_much(self: Any) -> None:

@@ -304,9 +304,9 @@ class KeptAlive(LeaseCase):
 
     async def test_short_pause(self: Any) -> None:
         """The server is silent for longer than a renewal waits, but not for the time to live."""
-        lease = await self.kept(2)
+        lease = await self.kept(6)
         await self.pause(self.own)
-        waiting = self.own_etcd.status(timeout=0.9)
+        waiting = self.own_etcd.status(timeout=2.5)
         await self.assertFailure(waiting, TimeoutError)
         self.own.resume()
         promised = lease.deadline

@@ -209,7 +209,7 @@ class Tls(_Tls):
     async def test_silent(self: Any) -> None:
         """It takes connections, and agrees on nothing: nothing was sent, and that is said."""
         await self.pause(self.process)
-        etcd = self.secure(timeout=0.3)
+        etcd = self.secure(timeout=1)
         for ask in (lambda: etcd.set(b"key", b"value"), lambda: etcd.get(b"key")):
             with self.assertRaises(Timeout) as caught:
                 await ask()
@@ -217,10 +217,10 @@ class Tls(_Tls):
             self.assertFalse(error.maybe_applied)
             self.assertRegex(error.message, "^could not be sent within .+: the TLS handshake was not completed$")
         url = f"https://localhost:{self.port}"
-        etcd = self.client(url, connect_timeout=0.3, tls=TLS(self.ca_file))
+        etcd = self.client(url, connect_timeout=1, tls=TLS(self.ca_file))
         with self.assertRaises(Unavailable) as unavailable:
             await etcd.watcher(b"key").when_started()
-        told = f"not sent: the TLS handshake was not completed at port {self.port} within 0.3 seconds"
+        told = f"not sent: the TLS handshake was not completed at port {self.port} within 1 second"
         self.assertEqual(unavailable.exception.message, told)
         self.process.resume()
         await self.until(lambda: self.is_back(etcd))

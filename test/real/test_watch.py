@@ -977,7 +977,7 @@ class Hurt(WatchCase):
         await self.assertFailure(self.soon(self.own_etcd.watch(self.keys(), print)), Unavailable)
 
     async def test_silent_server(self: Any) -> None:
-        etcd = self.client(self.own.url, timeout=0.3)
+        etcd = self.client(self.own.url, timeout=1)
         await self.pause(self.own)
         watch = etcd.watcher([self.key(b"a"), self.key(b"b")])
         error = await self.assertFailure(self.soon(watch.when_started()), Timeout)

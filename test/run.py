@@ -2,8 +2,8 @@
 Run the tests with trial, and close with one line of true numbers: ``N passed, N failed, N skipped``.
 
 ``python -m test.run unit``, ``real`` or ``all`` (the default), or the dotted names of test modules, classes, methods.
-Against several servers, the real tests run in a process for each server, some of them side by side (``--jobs N``):
-they wait for servers most of the time. ``--server PATH`` is what such a process is told.
+The real tests run in processes, each for a part of them and one server, some side by side (``--jobs N``): they wait for
+servers most of the time. ``--server PATH`` is what such a process is told.
 ``--floor N`` fails a run of fewer than N tests: a suite that was not found would pass otherwise. With ``CI=true`` a
 skipped test fails the run, too; and so does, at all times, a child process (an etcd, mostly) that is left running.
 ``python -m twisted.trial test`` runs the same tests without these checks.
@@ -30,6 +30,9 @@ from twisted.trial.runner import TestLoader, TrialRunner
 
 #: The tests that need a real server: a module or a package.
 REAL = "test.real"
+
+#: Into how many parts the real tests are divided.
+PARTS = 3
 
 #: How each line begins that says why a run is no success; they are the last ones, with nothing between them.
 COMPLAINT = "FAILED: "
@@ -93,10 +96,21 @@ class Tally(TreeReporter):
         return Counts(len(self.passed_ids), len(self.failed_ids), len(self.skipped_ids))
 
 
+def module_names(package: str) -> list[str]:
+    """Every ``test_*`` module below *package*."""
+    names = [module.name for module in getModule(package).walkModules()]
+    return sorted(name for name in names if name.rpartition(".")[2].startswith("test_"))
+
+
 def unit_names() -> list[str]:
     """Every ``test_*`` module below ``test``, except those of :data:`REAL`."""
-    names = [module.name for module in getModule("test").walkModules()]
-    return sorted(name for name in names if name.rpartition(".")[2].startswith("test_") and not name.startswith(REAL))
+    return [name for name in module_names("test") if not name.startswith(REAL)]
+
+
+def parts_of(names: list[str]) -> list[list[str]]:
+    """*names* of real tests in so many parts that take about as long, if they are many."""
+    modules = [module for name in names for module in (module_names(REAL) if name == REAL else [name])]
+    return [part for part in (modules[number::PARTS] for number in range(PARTS)) if part]
 
 
 def expand(names: list[str]) -> list[str]:
@@ -151,12 +165,13 @@ def run_servers(names: list[str], jobs: int) -> tuple[Counts, list[str]]:
     total, found = Counts(), []
     with ThreadPoolExecutor(jobs) as pool:
         # the newest first, for which there are the most
-        runs = {
-            server.label: pool.submit(run_server, server.label, server.path, names, server is NEWEST)
+        runs = [
+            pool.submit(run_server, server.label, server.path, part, server is NEWEST)
             for server in reversed(SERVERS)
-        }
-        for server in SERVERS:
-            counts, failures = runs[server.label].result()
+            for part in parts_of(names)
+        ]
+        for run in runs:
+            counts, failures = run.result()
             total += counts
             found += failures
     return total, found
@@ -199,7 +214,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m test.run", description="Run the tests of txetcd.")
     parser.add_argument("names", nargs="*", default=["all"], help="unit, real, all, or dotted names")
     parser.add_argument("--floor", type=int, default=1, metavar="N", help="fail when fewer than N tests ran")
-    parser.add_argument("--jobs", type=int, default=5, metavar="N", help="servers that are tested side by side")
+    parser.add_argument("--jobs", type=int, default=6, metavar="N", help="how many processes test side by side")
     parser.add_argument("--server", metavar="PATH", help="run the real tests in this process, against this server")
     return parser.parse_args(arguments)
 
@@ -214,7 +229,7 @@ def main(arguments: list[str]) -> int:
         os.environ["TXETCD_TEST_SERVERS"] = options.server
         from test.servers import SERVERS
 
-        directory = f"_trial_temp_{SERVERS[0].label}"
+        directory = f"_trial_temp_{SERVERS[0].label}_{options.names[0]}"
     names = expand(options.names)
     print(banner(names), flush=True)
     real = [] if options.server is not None else [name for name in names if name.startswith(REAL)]

@@ -214,7 +214,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m test.run", description="Run the tests of txetcd.")
     parser.add_argument("names", nargs="*", default=["all"], help="unit, real, all, or dotted names")
     parser.add_argument("--floor", type=int, default=1, metavar="N", help="fail when fewer than N tests ran")
-    parser.add_argument("--jobs", type=int, default=6, metavar="N", help="how many processes test side by side")
+    parser.add_argument("--jobs", type=int, default=5, metavar="N", help="how many processes test side by side")
     parser.add_argument("--server", metavar="PATH", help="run the real tests in this process, against this server")
     return parser.parse_args(arguments)
 

@@ -268,6 +268,16 @@ class RefreshTests(TokensCase):
             self.answer("second")
             self.successResultOf(one)
 
+    def test_refused_and_then_silence(self) -> None:
+        """The token was mended; what the call fails with is the silence."""
+        self.known()
+        answered = self.get(1.0)
+        self.clock.advance(0.6)
+        self.transport.next(schema.RANGE).reply(InvalidAuthToken(16, "x"))
+        self.log_in("second")
+        self.clock.advance(0.4)
+        self.failureResultOf(answered, Timeout)
+
     def test_write(self) -> None:
         """A write that was refused so was not carried out."""
         self.known()

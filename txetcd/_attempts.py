@@ -129,7 +129,7 @@ class Attempts:
         self._hopeless: set[str] = set()
         self._failures = self._refused_tokens = 0
         self._maybe_applied = self._is_over = self._is_leaving = self._has_left = False
-        # what each endpoint has failed with last, and the last failure that was no timeout
+        # what each endpoint has failed with last, and the last such failure that was no timeout
         self._reasons: dict[str, str] = {}
         self._outage: Optional[Error] = None
         self._asks = rpc
@@ -303,15 +303,15 @@ class Attempts:
         return None if step is Next.GIVE_UP or is_hopeless else self._pause()
 
     def _note(self, error: Error) -> None:
+        if not is_of_endpoint(error):
+            self._way.endpoints.worked(self.url)
+            return
         if not isinstance(error, Timeout):
             self._outage = error
-        if is_of_endpoint(error):
-            if self._outage is error or self.url not in self._reasons:
-                self._reasons[self.url] = error.message
-            self._way.endpoints.failed(self.url, self.asked_at, self._way.clock.seconds(), error.message)
-            self._way.identity.doubt(self.url)
-        else:
-            self._way.endpoints.worked(self.url)
+        if self._outage is error or self.url not in self._reasons:
+            self._reasons[self.url] = error.message
+        self._way.endpoints.failed(self.url, self.asked_at, self._way.clock.seconds(), error.message)
+        self._way.identity.doubt(self.url)
 
     def _pause(self) -> Optional[float]:
         """Seconds until the next attempt: none before a majority of the endpoints was asked; ``None`` for no more."""

@@ -68,9 +68,9 @@ class Way:
     random: Callable[[], float]
     silence: Silence
 
-    def metadata(self, rpc: Rpc, request: Any, token: str) -> Metadata:
+    def metadata(self, rpc: Rpc, request: Any) -> Metadata:
         """What goes along with a request."""
-        return Metadata(token, self.requires_leader and needs_leader(rpc, request))
+        return Metadata(self.tokens.token, self.requires_leader and needs_leader(rpc, request))
 
 
 def needs_leader(rpc: Rpc, request: Any) -> bool:
@@ -192,11 +192,10 @@ class Attempts:
     def _send(self, rpc: Rpc, request: Any) -> Deferred[Any]:
         way = self._way
         self._asks = rpc
-        self.metadata = way.metadata(rpc, request, way.tokens.token)
+        self.metadata = way.metadata(rpc, request)
         answer = way.transport.call(self.url, rpc, request, self._share(rpc), self.metadata)
-        if self._endpoint:
+        if self._endpoint or not way.silence.began(self):
             return answer
-        way.silence.began(self)
         return answer.addBoth(self._heard, needs_leader(rpc, request))
 
     def _heard(self, result: Any, is_majority: bool) -> Any:

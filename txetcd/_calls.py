@@ -17,7 +17,7 @@ from ._attempts import Attempts, Way, explained
 from ._counters import Counters
 from ._retry import is_of_endpoint
 from ._schema import Rpc
-from ._transport import CallCancelled, Stream
+from ._transport import CallCancelled, Metadata, Stream
 from .errors import AuthOldRevision, Closed, Error, InvalidAuthToken, UserEmpty, WrongCluster
 from .values import ClientStats
 
@@ -86,7 +86,7 @@ class _RoutedStream:
         self._stream: Optional[Stream] = None
         self._work: Deferred[Any] = succeed(None)
         self._asked_at = 0.0
-        self._token = ""
+        self._metadata = Metadata()
         self.url = ""
         self.ended: Deferred[None] = Deferred(lambda _: self.abort())
 
@@ -101,10 +101,9 @@ class _RoutedStream:
     def _open(self) -> None:
         way = self._way
         self._asked_at = way.clock.seconds()
-        self._token = way.tokens.token
         self.url = self._endpoint or way.endpoints.pick(self._asked_at)
-        metadata = way.metadata(self._rpc, self._request, self._token)
-        self._stream = stream = way.transport.stream(self.url, self._rpc, self._request, self._message, metadata)
+        self._metadata = way.metadata(self._rpc, self._request)
+        self._stream = stream = way.transport.stream(self.url, self._rpc, self._request, self._message, self._metadata)
         if self._is_paused:
             stream.pause()
         stream.ended.addCallbacks(self._over, self._failed)
@@ -126,7 +125,7 @@ class _RoutedStream:
         error = failure.value
         if isinstance(error, Error) and self.url:
             if isinstance(error, (InvalidAuthToken, AuthOldRevision, UserEmpty)):
-                self._way.tokens.forget(self._token)
+                self._way.tokens.forget(self._metadata.token)
             if is_of_endpoint(error):
                 self.blame(error.message)
         self._end_with(failure)

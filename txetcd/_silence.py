@@ -129,22 +129,21 @@ class Silence:
         self._probes: dict[str, _Probe] = {}
         self._timer: Optional[IDelayedCall] = None
 
-    def began(self, call: Waiting) -> None:
-        """*call* waits from now on."""
+    def began(self, call: Waiting) -> bool:
+        """*call* waits from now on. Returns whether that matters: if not, its end need not be told."""
         if len(self._endpoints) < 2:
-            return
+            return False
         self._waiting[call] = None
         if self._timer is None:
             self._timer = self._clock.callLater(self._patience / 2, self._look)
+        return True
 
     def ended(self, call: Waiting, is_majority: bool) -> None:
         """
-        *call* waits no longer.
+        *call*, of which :meth:`began` was told, waits no longer.
 
         :param is_majority: whether its endpoint has given an answer that takes a majority.
         """
-        if call not in self._waiting:
-            return
         del self._waiting[call]
         if is_majority:
             self._ears[call.url] = _Ear(self._clock.seconds(), self._patience)

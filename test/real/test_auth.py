@@ -114,6 +114,16 @@ class AuthCase(RealCase):
         await self.etcd.auth.enable()
         self.root, self.alice = self.client_of(ROOT), self.client_of(ALICE)
 
+    async def assert_lease_runs_out(self: Any) -> None:
+        """What is attached to a lease of hers goes with it."""
+        await self.secure()
+        lease = await self.alice.lease(1)
+        await self.alice.set(b"alice/1", b"x", lease=lease)
+        await self.until(self.is_gone)
+
+    async def is_gone(self: Any) -> bool:
+        return not (await self.root.get(b"alice/1")).count
+
 
 @on_every_server()
 class Management(AuthCase):
@@ -508,13 +518,7 @@ class Denials(AuthCase):
 
     async def test_v3_auth_with_lease_revoke_with_root(self: Any) -> None:
         """V3AuthWithLeaseRevokeWithRoot: the server itself may take back a lease that has run out."""
-        await self.secure()
-        lease = await self.alice.lease(1)
-        await self.alice.set(b"alice/1", b"x", lease=lease)
-        await self.until(self.is_gone)
-
-    async def is_gone(self: Any) -> bool:
-        return not (await self.root.get(b"alice/1")).count
+        await self.assert_lease_runs_out()
 
 
 @on_every_server()

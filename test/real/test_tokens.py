@@ -188,6 +188,16 @@ class LoadCase(AuthCase):
         await callers.stop()
         self.assertEqual(callers.unexpected({}), {})
 
+    async def assert_nobody_notices_a_switch(self: Any) -> None:
+        """Authentication is switched off and on."""
+        other = self.client_of(ROOT)
+
+        async def happen() -> None:
+            await other.auth.disable()
+            await other.auth.enable()
+
+        await self.assert_nobody_notices(happen)
+
 
 # --- those that the server issues
 
@@ -243,13 +253,7 @@ class Tokens(LoadCase):
 
     async def test_token_with_disable(self: Any) -> None:
         """TokenWithDisable: authentication is switched off and on while calls are made; all of them work."""
-        other = self.client_of(ROOT)
-
-        async def happen() -> None:
-            await other.auth.disable()
-            await other.auth.enable()
-
-        await self.assert_nobody_notices(happen)
+        await self.assert_nobody_notices_a_switch()
 
     async def test_disabled_for_a_while(self: Any) -> None:
         """Both ways: calls are made while it is off, and while it is on; nobody notices the change."""
@@ -529,23 +533,11 @@ class WebTokens(LoadCase):
 
     async def test_token_with_disable(self: Any) -> None:
         """TokenWithDisable: authentication is switched off and on while calls are made."""
-        other = self.client_of(ROOT)
-
-        async def happen() -> None:
-            await other.auth.disable()
-            await other.auth.enable()
-
-        await self.assert_nobody_notices(happen)
+        await self.assert_nobody_notices_a_switch()
 
     async def test_v3_auth_with_lease_revoke_with_root_jwt(self: Any) -> None:
         """V3AuthWithLeaseRevokeWithRootJWT: the server itself may take back a lease that has run out."""
-        await self.secure()
-        lease = await self.alice.lease(1)
-        await self.alice.set(b"alice/1", b"x", lease=lease)
-        await self.until(self.is_gone)
-
-    async def is_gone(self: Any) -> bool:
-        return not (await self.root.get(b"alice/1")).count
+        await self.assert_lease_runs_out()
 
     async def test_jwt_only(self: Any) -> None:
         """JWTOnly: one of our own does, until it ends; then it is refused, and no other is fetched."""

@@ -18,6 +18,7 @@ from txetcd._messages import Acknowledgement, CompactionRequest, Empty, LeaseGra
 from txetcd._transport import Metadata
 from txetcd.errors import (
     Closed,
+    DeadlineExceeded,
     Error,
     LeaderChanged,
     LeaseNotFound,
@@ -334,6 +335,18 @@ class DeadlineTests(AttemptsCase):
         self.assertLess(self.next(B, schema.PUT).timeout, 9.0)
         self.cancelled(pending)
         patch.restore()
+
+    def test_server_is_first(self) -> None:
+        """The server knows the deadline, too; what it says of it while this process is busy is a timeout like ours."""
+        for ask, maybe_applied in ((self.get, False), (self.put, True)):
+            self.use(A)
+            answered = ask(2.0)
+            self.clock.rightNow += 2.2
+            self.transport.waiting[0].reply(DeadlineExceeded(4, "context deadline exceeded"))
+            error = self.failureResultOf(answered, Timeout).value
+            said = (error.message, error.maybe_applied, error.code, error.endpoint, type(error.__cause__))
+            told = "sent, but no answer within 2 seconds"
+            self.assertEqual(said, (told, maybe_applied, None, A, DeadlineExceeded))
 
     def test_ends_in_time(self) -> None:
         """With what the last attempt said, as soon as there is no time for another one."""

@@ -22,6 +22,7 @@ from ._silence import Silence
 from ._tokens import Tokens
 from ._transport import CallCancelled, Metadata, Transport
 from .errors import (
+    DeadlineExceeded,
     Error,
     NoSpace,
     OutcomeUnknown,
@@ -120,6 +121,7 @@ class Attempts:
         self._rpc = rpc
         self._request = request
         self._seconds: Optional[float] = seconds
+        self._total = seconds
         self._deadline = way.clock.seconds() + seconds
         self._half_time = self._deadline - seconds / 2
         self._is_idempotent = is_idempotent
@@ -248,9 +250,17 @@ class Attempts:
     def _unanswered(self, failure: Failure) -> None:
         error = failure.value
         if isinstance(error, Error):
-            self._failed_with(explained(error, self._rpc))
+            self._failed_with(explained(self._own_timeout(error) or error, self._rpc))
         else:
             self._failed(failure)
+
+    def _own_timeout(self, error: Error) -> Optional[Timeout]:
+        """The server knows our deadline: if this process is busy, it may be the first to say that it has passed."""
+        if not isinstance(error, DeadlineExceeded) or self._left():
+            return None
+        late = Timeout(f"sent, but no answer within {in_seconds(self._total)}", not self._rpc.is_read)
+        late.__cause__ = error
+        return late
 
     def _without_token(self, failure: Failure) -> None:
         error = failure.value

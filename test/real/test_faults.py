@@ -11,7 +11,7 @@ from typing import Any, Callable, Optional
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from test.real.base import RealCase, on_every_server
+from test.real.base import PATIENCE, RealCase, on_every_server
 from txetcd import (
     CompCreated,
     Event,
@@ -436,7 +436,7 @@ class Watches(FaultCase):
 
     async def test_late_start_beside_much(self: Any) -> None:
         """Nobody takes events before all key sets have started; so one that starts late must be heard all the same."""
-        etcd = self.client(self.proxy.url, timeout=3)
+        etcd = self.client(self.proxy.url, timeout=PATIENCE)
         much, few = KeySet(self.key(b"much")), KeySet(self.key(b"few"))
         begin = (await self.etcd.get(few)).header.revision
         for _ in range(12):
@@ -453,7 +453,7 @@ class Watches(FaultCase):
         self.addCleanup(watch.stop)
         await self.until(lambda: b"created" in b"".join(self.answers(is_late)) and watch.is_paused)
         self.proxy.delay(0)
-        await watch.when_started().addTimeout(5, self.reactor)
+        await self.soon(watch.when_started())
         await self.take(watch, 12)
 
     async def test_others_are_not_hurt(self: Any) -> None:

@@ -22,7 +22,7 @@ LADDER = [
     ("L0", "values"),
     ("L1", "ops _messages"),
     ("L1", "_schema"),
-    ("L2", "_json _answers _endpoints _retry _identity"),
+    ("L2", "_json _protobuf _answers _endpoints _retry _identity"),
     ("L2", "_clues"),
     ("L3", "_transport _tls"),
     ("L3", "_connections"),

@@ -396,27 +396,11 @@ def _compile() -> None:
     for choice in schema.CHOICES:
         by_class = _ENCODERS.setdefault(choice.name, {})
         by_class.update((cls, _choice_encoder(field)) for cls, field in choice.choices)
-    messages = {message.name: message for message in schema.MESSAGES}
-    choices = {choice.name: choice for choice in schema.CHOICES}
-    for name in _names_in_answers(messages, choices):
-        _DECODERS[name] = _choice_decoder(choices[name]) if name in choices else _message_decoder(messages[name])
-
-
-def _names_in_answers(messages: dict[str, schema.Message], choices: dict[str, schema.Choice]) -> set[str]:
-    """The names of all messages that can be in an answer, at any depth."""
-    found: set[str] = set()
-    pending = [rpc.response for rpc in schema.RPCS.values()]
-    while pending:
-        name = pending.pop()
-        if name in found:
-            continue
-        if name in messages:
-            found.add(name)
-            pending.extend(field.type for field in messages[name].fields)
-        elif name in choices:
-            found.add(name)
-            pending.extend(field.type for _, field in choices[name].choices)
-    return found
+    for name in schema.names_within(rpc.response for rpc in schema.RPCS.values()):
+        if name in schema.BY_CHOICE:
+            _DECODERS[name] = _choice_decoder(schema.BY_CHOICE[name])
+        else:
+            _DECODERS[name] = _message_decoder(schema.BY_NAME[name])
 
 
 _compile()

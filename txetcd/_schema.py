@@ -9,6 +9,7 @@ to a codec.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Optional
 
 import attrs
@@ -605,3 +606,30 @@ PROCLAIM = _rpc("Election.Proclaim", "election/proclaim", "ProclaimRequest", "Pr
 LEADER = _rpc("Election.Leader", "election/leader", "LeaderRequest", "LeaderResponse", read=True)
 OBSERVE = _rpc("Election.Observe", "election/observe", "LeaderRequest", "LeaderResponse", read=True, stream=True)
 RESIGN = _rpc("Election.Resign", "election/resign", "ResignRequest", "ResignResponse")
+
+
+# --- what is in what
+
+BY_NAME: dict[str, Message] = {message.name: message for message in MESSAGES}
+"""The messages by their names; of those that several classes stand for, which are in requests only, the last one."""
+
+BY_CHOICE: dict[str, Choice] = {choice.name: choice for choice in CHOICES}
+
+
+def names_within(names: Iterable[str]) -> set[str]:
+    """
+    The names of these messages and choices, and of all that can be in them, at any depth.
+    """
+    found: set[str] = set()
+    pending = list(names)
+    while pending:
+        name = pending.pop()
+        if name in found:
+            continue
+        if name in BY_NAME:
+            found.add(name)
+            pending.extend(field.type for field in BY_NAME[name].fields)
+        elif name in BY_CHOICE:
+            found.add(name)
+            pending.extend(field.type for _, field in BY_CHOICE[name].choices)
+    return found

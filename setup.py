@@ -42,7 +42,7 @@ setup(
     ],
     extras_require={
         "server": SERVER,
-        "test": [*SERVER, "hypothesis", "coverage", "prometheus_client"],
+        "test": [*SERVER, "hypothesis", "coverage", "prometheus_client", "protobuf"],
     },
     entry_points={"console_scripts": ["txetcd = txetcd.cli:main"]},
     keywords=["etcd", "twisted", "asynchronous", "distributed", "lock", "election", "configuration"],

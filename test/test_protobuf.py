@@ -120,7 +120,8 @@ DECODED: list[tuple[str, str, Any]] = [
     # and what is there is not
     ("KV.Range", sized("0a", HEADER) + sized("12", KV) + "1801 2009",
      Range([KeyValue(b"k", b"v", 7, 5, 6, 8)], Header(4, 3, 1, 2), 9, True)),
-    ("Cluster.MemberList", sized("12", MEMBER), m.MemberListResponse(Header(), [Member(5, "x", ["a", "b"], ["c"], True)])),
+    ("Cluster.MemberList", sized("12", MEMBER),
+     m.MemberListResponse(Header(), [Member(5, "x", ["a", "b"], ["c"], True)])),
     ("Watch.Watch", sized("5a", "0801 12030a016b 1a030a0170"),
      m.WatchResponse(events=[Event("DELETE", KeyValue(b"k"), KeyValue(b"p"))])),
     ("Auth.UserList", "1202c3a4 1200", m.AuthUserListResponse(users=["ä", ""])),
@@ -218,8 +219,8 @@ VIOLATIONS: list[tuple[str, str, str]] = [
     ("Watch.Watch", "5a00", "kv is missing"),
     ("KV.Txn", "1a00", "nothing in a ResponseOp"),
     ("KV.Txn", "1a022a00", "nothing in a ResponseOp"),
-    ("Auth.UserList", "1201ff", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
-    ("Auth.UserList", "1203eda080", "'utf-8' codec can't decode byte 0xed in position 0: invalid continuation byte"),
+    ("Auth.UserList", "1201ff", "a text is not UTF-8"),
+    ("Auth.UserList", "1203eda080", "a text is not UTF-8"),
 ]  # fmt: skip
 
 READER = """\
@@ -304,7 +305,7 @@ class DecodeTests(SynchronousTestCase):
                     self.assertEqual(1, len(str(error).splitlines()))
 
     def test_nested(self) -> None:
-        """Transactions are read 50 deep, and groups 100, as Google's decoders do."""
+        """Transactions are read 50 deep, and groups 100."""
         answer, depth = decode(schema.TXN, nested(50)), 0
         while answer.responses:
             (answer,), depth = answer.responses, depth + 1

@@ -400,7 +400,8 @@ def _choice_read(choice: schema.Choice) -> Parts:
         same = f"chosen if type(chosen) is {field.type} else None"
         chosen = f"chosen = decode_{field.type}(data, at, stop, depth - 1, {same})"
         fields += [f"if tag == {_tag(field, _SIZED)}:", *_indented(_sized_read([chosen]))]
-    return before, fields, ["if chosen is None:", f"    raise ValueError('nothing in a {choice.name}')", "return chosen"]
+    empty = ["if chosen is None:", f"    raise ValueError('nothing in a {choice.name}')"]
+    return before, fields, [*empty, "return chosen"]
 
 
 def _message_read(message: schema.Message) -> Parts:
@@ -507,5 +508,11 @@ def decode(rpc: schema.Rpc, data: bytes) -> Any:
     try:
         return _DECODERS[rpc.response](data, 0, len(data), _CHOICES_WITHIN, None)
     except (IndexError, ValueError, RecursionError) as error:
-        what = "it is cut off" if isinstance(error, IndexError) else error
-        raise ProtocolViolation(f"not a {rpc.response}: {what}") from error
+        raise ProtocolViolation(f"not a {rpc.response}: {_what_is_wrong(error)}") from error
+
+
+def _what_is_wrong(error: Exception) -> str:
+    if isinstance(error, IndexError):
+        return "it is cut off"
+    # which bytes of it are wrong, interpreters disagree on
+    return "a text is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)

@@ -240,11 +240,14 @@ def decode_LeaseStatus(data, at, end, depth, old):
                 if second < 128:
                     lease_id_ += (second << 7) - 128
                     at += 1
-                elif data[at + 1] < 128:
-                    lease_id_ += (second << 7) + (data[at + 1] << 14) - 16512
+                elif (third := data[at + 1]) < 128:
+                    lease_id_ += (second << 7) + (third << 14) - 16512
                     at += 2
+                elif (fourth := data[at + 2]) < 128:
+                    lease_id_ += (second << 7) + (third << 14) + (fourth << 21) - 2113664
+                    at += 3
                 else:
-                    lease_id_, length = read_long(data, at - 1)
+                    lease_id_, length = long_number(data[at - 1 : at + 9])
                     at += length - 1
                     if lease_id_ > 9223372036854775807:
                         lease_id_ -= 18446744073709551616

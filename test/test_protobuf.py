@@ -206,6 +206,9 @@ VIOLATIONS: list[tuple[str, str, str]] = [
     ("KV.Range", "79 00", "a field is longer than its message"),
     ("KV.Range", "7d 00", "a field is longer than its message"),
     ("KV.Range", "1201 7b 7c", "a field is longer than its message"),
+    ("KV.Range", "1201 8a 00", "a field is longer than its message"),
+    # a size of 2**64 - 1, and in it one of 2**63
+    ("KV.Range", "12 ffffffffffffffffff01 7a 80808080808080808001 00", "it is cut off"),
     ("KV.Range", "1200 0001", "a field has the number 0"),
     ("KV.Range", "0200", "a field has the number 0"),
     ("KV.Range", "8000 00", "a field has the number 0"),

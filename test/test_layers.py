@@ -157,7 +157,7 @@ class LadderTests(SynchronousTestCase):
             self.assertNotIn(other.rpartition(".")[2], [getattr(node, "module", None) for node in at_run_time])
 
     def test_recipes_stand_on_the_public_verbs(self) -> None:
-        below = ["client", "_calls", "_gateway", "_transport", "_schema", "_messages", "_json"]
+        below = ["client", "_calls", "_gateway", "_transport", "_schema", "_messages", "_json", "_protobuf"]
         recipes = [module for module in MODULES if is_within(module, f"{PACKAGE}.recipes")]
         self.assertTrue(recipes)
         for recipe in recipes:

@@ -39,6 +39,7 @@ setup(
         "treq>=22.2",
         "txaio>=21.2.1",
         "attrs>=22.2",
+        "hpack>=4.0",
     ],
     extras_require={
         "server": SERVER,

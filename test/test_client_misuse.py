@@ -175,7 +175,7 @@ URLS = {
     "localhost": "does not begin with http",
     "localhost:2379": "does not begin with http",
     "ftp://localhost": "does not begin with http",
-    "grpc://localhost:2379": "does not begin with http",
+    "grpc://localhost:2379/etcd": "has a path",
     "http://": "names no host",
     "http://:2379": "names no host",
     "http:///path": "names no host",

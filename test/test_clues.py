@@ -9,23 +9,25 @@ from typing import Optional
 from twisted.trial.unittest import SynchronousTestCase
 
 from txetcd._clues import (
+    HTTP_1,
+    HTTP_2,
     OTHER_NAME,
     WRONG_NAME,
     Certificate,
+    Dialect,
     client_certificate,
     distrust,
-    is_http,
     is_of_certificate,
     is_of_client_certificate,
-    is_undecided,
-    not_http,
+    no_alpn,
+    no_tls,
     tls_failure,
     wrong_host,
 )
-from txetcd.errors import Error, ProtocolViolation, TLSFailed
+from txetcd.errors import Error, ProtocolViolation, TLSFailed, WrongProtocol
 
 TLS = "the server speaks TLS there: use https://"
-HTTP2 = "no etcd gateway there? the server speaks HTTP/2 and nothing else, as those of gRPC do"
+HTTP2 = "no etcd gateway there? the server speaks HTTP/2 and nothing else, as those of gRPC do: use grpc:// or grpcs://"
 OTHER = "no etcd gateway there? not an answer of HTTP: "
 
 FIRST: list[tuple[bytes, type[Error], str]] = [
@@ -71,31 +73,62 @@ SAID: list[tuple[str, bool, Optional[str]]] = [
 ]
 
 
+FRAME = b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00\x40\x00"
+TLS_2 = "not sent: the server speaks TLS there: use grpcs://"
+HTTP1 = "not sent: the server does not speak HTTP/2 there, but HTTP/1: use http:// or https:// "
+OTHER_2 = "not sent: the server does not speak HTTP/2 there: "
+
+FIRST_2: list[tuple[bytes, type[Error], str]] = [
+    (b"\x15\x03\x01\x00\x02\x02\x0a", TLSFailed, TLS_2),
+    (b"\x15\x03\x03\x00\x02\x02\x46", TLSFailed, TLS_2),
+    (b"HTTP/1.1 400 Bad Request\r\n", WrongProtocol, HTTP1 + "('HTTP/1.1 400 Bad Request')"),
+    (b"HTTP/1.0 400 Bad Request\r\n", WrongProtocol, HTTP1 + "('HTTP/1.0 400 Bad Request')"),
+    # HTTP/2 begins with SETTINGS, on stream 0, that are no acknowledgement
+    (b"\x00\x00\x00\x04\x01\x00\x00\x00\x00", WrongProtocol, OTHER_2),
+    (b"\x00\x00\x00\x04\x00\x00\x00\x00\x01", WrongProtocol, OTHER_2),
+    (b"\x00\x00\x00\x06\x00\x00\x00\x00\x00", WrongProtocol, OTHER_2),
+    (b"SSH-2.0-OpenSSH_9.2p1\r\n", WrongProtocol, OTHER_2 + "'SSH-2.0-OpenSSH_9.2p1'"),
+    (b"-ERR unknown command 'PRI'\r\n", WrongProtocol, OTHER_2 + "\"-ERR unknown command 'PRI'\""),
+    (b"\x15 is no alert", WrongProtocol, OTHER_2),
+    (b"x" * 1000, WrongProtocol, OTHER_2 + repr("x" * 120 + "...")),
+]
+
+
 class FirstBytesTests(SynchronousTestCase):
-    def test_not_http(self) -> None:
+    def assert_foreign(self, dialect: Dialect, first: bytes, cls: type[Error], message: str) -> None:
+        self.assertFalse(dialect.is_undecided(first), first)
+        error = dialect.foreign(first)
+        assert error is not None, first
+        self.assertEqual((cls, None), (type(error), error.code), first)
+        self.assertTrue(error.message.startswith(message), error.message)
+
+    def test_foreign(self) -> None:
         for first, cls, message in FIRST:
-            self.assertFalse(is_http(first) or is_undecided(first), first)
-            error = not_http(first)
-            self.assertEqual((cls, message, None), (type(error), error.message, error.code), first)
+            self.assert_foreign(HTTP_1, first, cls, message)
+        for first, cls, message in FIRST_2:
+            self.assert_foreign(HTTP_2, first, cls, message)
 
     def test_cut_anywhere(self) -> None:
         """What is told apart is not told before it can be, however it comes."""
-        for first, cls, message in FIRST:
-            decided = next(at for at in range(1, len(first) + 1) if not is_undecided(first[:at]))
-            if not message.startswith(OTHER):
-                error = not_http(first[:decided])
-                self.assertEqual((cls, message), (type(error), error.message), first)
+        for dialect, table, other in ((HTTP_1, FIRST, OTHER), (HTTP_2, FIRST_2, OTHER_2)):
+            for first, cls, message in table:
+                decided = next(at for at in range(1, len(first) + 1) if not dialect.is_undecided(first[:at]))
+                if not message.startswith(other):
+                    self.assert_foreign(dialect, first[:decided], cls, message.partition(" (")[0])
 
-    def test_http(self) -> None:
-        whole = b"HTTP/1.1 200 OK\r\n"
-        for at in range(len(whole)):
-            self.assertEqual((at < 5, at >= 5), (is_undecided(whole[:at]), is_http(whole[:at])), at)
+    def test_at_home(self) -> None:
+        for dialect, whole, known in ((HTTP_1, b"HTTP/1.1 200 OK\r\n", 5), (HTTP_2, FRAME, 9)):
+            for at in range(len(whole)):
+                self.assertEqual(at < known, dialect.is_undecided(whole[:at]), at)
+            for at in range(known, len(whole)):
+                self.assertIsNone(dialect.foreign(whole[:at]), at)
 
     def test_waiting_has_an_end(self) -> None:
         """Nothing leaves it undecided for more than nine bytes."""
-        for byte in range(256):
-            for first in (bytes([byte]) * 9, b"\x00" * 8 + bytes([byte]), b"HTTP" + bytes([byte]) * 5):
-                self.assertFalse(is_undecided(first), first)
+        for dialect in (HTTP_1, HTTP_2):
+            for byte in range(256):
+                for first in (bytes([byte]) * 9, b"\x00" * 8 + bytes([byte]), b"HTTP" + bytes([byte]) * 5):
+                    self.assertFalse(dialect.is_undecided(first), first)
 
 
 class TlsTests(SynchronousTestCase):
@@ -103,8 +136,17 @@ class TlsTests(SynchronousTestCase):
         for said, is_certain, words in SAID:
             self.assertEqual(is_certain, is_of_certificate(said), said)
             if words is not None:
-                self.assertIn(words, tls_failure(said))
-                self.assertIn(said, tls_failure(said))
+                self.assertIn(words, tls_failure(HTTP_1, said))
+                self.assertIn(said, tls_failure(HTTP_1, said))
+
+    def test_schemes(self) -> None:
+        """What to use instead, by what should be spoken."""
+        self.assertIn("use http://", tls_failure(HTTP_1, "wrong version number"))
+        self.assertIn("use grpc://", tls_failure(HTTP_2, "wrong version number"))
+        self.assertIn("use http://", no_tls(HTTP_1))
+        self.assertIn("use grpc://", no_tls(HTTP_2))
+        told = "the server did not agree on 'h2' (ALPN): it does not speak gRPC there"
+        self.assertEqual(told, no_alpn(HTTP_2))
 
     def test_client_certificate(self) -> None:
         for said, _, words in SAID:

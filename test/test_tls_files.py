@@ -19,6 +19,7 @@ from test.certificates import pem_of
 from test.fakes import requests_in, response
 from test.test_gateway import GatewayCase
 from test.test_tls import BETWEEN, CLIENTS, OTHER, ROOT, SERVER, TlsCase
+from txetcd._clues import HTTP_1
 from txetcd._gateway import Gateway
 from txetcd._tls import TLS, Creators
 
@@ -257,5 +258,5 @@ class ValueTests(GatewayCase):
 
     def test_creators(self) -> None:
         """Each host has one of its own."""
-        creators = Creators(TLS())
+        creators = Creators(TLS(), HTTP_1)
         self.assertIsNot(creators.creator("a"), creators.creator("b"))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txetcd._url import DEFAULT_URL, check_url, check_urls
+from txetcd._url import DEFAULT_URL, check_url, check_urls, respoken
 
 GOOD = {
     DEFAULT_URL: "http://localhost:2379",
@@ -23,22 +23,24 @@ GOOD = {
     "http://etcd_1:2379": "http://etcd_1:2379",
     "http://b\u00fccher.example:2379": "http://b\u00fccher.example:2379",
     "http://proxy/a@b": "http://proxy/a@b",
+    "grpc://localhost": "grpc://localhost",
+    "GRPCS://localhost:1/": "grpcs://localhost:1",
 }
 
+NO_SCHEME = "does not begin with http://, https://, grpc:// or grpcs://"
 NO_PORT = "has a port that is none: it must be a number from 1 to 65535"
 NO_HOST = "has a host that is none (an IPv6 address stands in brackets: http://[::1]:2379)"
 
 BAD = {
-    "": "'' does not begin with http:// or https://",
-    "localhost:2379": "'localhost:2379' does not begin with http:// or https://",
-    "//localhost": "'//localhost' does not begin with http:// or https://",
-    "ftp://localhost": "'ftp://localhost' does not begin with http:// or https://",
-    "unix://localhost": "'unix://localhost' does not begin with http:// or https://",
-    "http:localhost": "'http:localhost' does not begin with http:// or https://",
-    "http:/localhost": "'http:/localhost' does not begin with http:// or https://",
-    "https:://localhost": "'https:://localhost' does not begin with http:// or https://",
-    "grpc://localhost": "'grpc://localhost' does not begin with http:// or https://, and gRPC is not spoken yet",
-    "GRPCS://localhost": "'GRPCS://localhost' does not begin with http:// or https://, and gRPC is not spoken yet",
+    "": f"'' {NO_SCHEME}",
+    "localhost:2379": f"'localhost:2379' {NO_SCHEME}",
+    "//localhost": f"'//localhost' {NO_SCHEME}",
+    "ftp://localhost": f"'ftp://localhost' {NO_SCHEME}",
+    "unix://localhost": f"'unix://localhost' {NO_SCHEME}",
+    "http:localhost": f"'http:localhost' {NO_SCHEME}",
+    "http:/localhost": f"'http:/localhost' {NO_SCHEME}",
+    "https:://localhost": f"'https:://localhost' {NO_SCHEME}",
+    "grpc://localhost:2379/etcd": "'grpc://localhost:2379/etcd' has a path, which gRPC does not know",
     "http://localhost:": f"'http://localhost:' {NO_PORT}",
     "http://localhost:/etcd": f"'http://localhost:/etcd' {NO_PORT}",
     "http://localhost:0": f"'http://localhost:0' {NO_PORT}",
@@ -114,11 +116,12 @@ class UrlTests(SynchronousTestCase):
         """What is wrong with any of them."""
         for value, kind, text in (
             ([], ValueError, "url must not be empty"),
-            ("", ValueError, f"url must be like {DEFAULT_URL}: '' does not begin with http:// or https://"),
+            ("", ValueError, f"url must be like {DEFAULT_URL}: '' {NO_SCHEME}"),
             (",", ValueError, f"url must be like {DEFAULT_URL}: ',' has a comma"),
             ("http://a,https://b", ValueError, "url must have one scheme for all, not http and https"),
+            ("http://a,grpc://b", ValueError, "url must have one scheme for all, not grpc and http"),
             (["http://a", b"http://b"], TypeError, "url must be a str, not bytes"),
-            (["http://a", "b"], ValueError, f"url must be like {DEFAULT_URL}: 'b' does not begin with http:// or https://"),
+            (["http://a", "b"], ValueError, f"url must be like {DEFAULT_URL}: 'b' {NO_SCHEME}"),
             (["http://a,http://b"], ValueError, f"url must be like {DEFAULT_URL}: 'http://a,http://b' has a comma"),
             (b"http://a", TypeError, "url must be a str, or a list of them, not bytes"),
             (None, TypeError, "url must be a str, or a list of them, not NoneType"),
@@ -144,3 +147,17 @@ class UrlTests(SynchronousTestCase):
         """The path of a call comes behind the URL: it must not end up in a query."""
         for value in ("http://localhost?", "http://localhost#", "http://localhost/?#"):
             self.assertRaises(ValueError, check_url, "url", value)
+
+    def test_respoken(self) -> None:
+        """The same place by another transport, if it is as secure."""
+        for url, scheme, wanted in (
+            ("http://a:1", "http", "http://a:1"),
+            ("http://a:1", "grpc", "grpc://a:1"),
+            ("grpc://a:1", "http", "http://a:1"),
+            ("https://a:1", "grpcs", "grpcs://a:1"),
+            ("http://a:1", "https", None),
+            ("http://a:1", "grpcs", None),
+            ("https://a:1", "grpc", None),
+            ("unix://a:1", "grpc", None),
+        ):
+            self.assertEqual(wanted, respoken(url, scheme))

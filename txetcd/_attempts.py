@@ -4,11 +4,11 @@ One call, tried until it has an answer, as long as that does no harm and its tim
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Callable, Optional
 
 import attrs
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
@@ -39,6 +39,9 @@ Of the time that is left, for an attempt that can be made elsewhere as well. Mem
 sooner (see :mod:`txetcd._silence`): this is for an answer that is lost on its way.
 """
 
+_TOKENS_KEPT = 8
+"""Tokens for which it is kept what goes along with a request: they come one after the other."""
+
 _FRESH_TOKENS = 2
 """Tokens that a call tries one right after the other; then it waits before the next one, as after other failures."""
 
@@ -68,10 +71,17 @@ class Way:
     requires_leader: bool
     random: Callable[[], float]
     silence: Silence
+    _metadata: dict[tuple[str, bool], Metadata] = attrs.field(factory=dict, init=False, repr=False)
 
     def metadata(self, rpc: Rpc, request: Any) -> Metadata:
-        """What goes along with a request."""
-        return Metadata(self.tokens.token, self.requires_leader and needs_leader(rpc, request))
+        """What goes along with a request: nearly always the same."""
+        key = (self.tokens.token, self.requires_leader and needs_leader(rpc, request))
+        metadata = self._metadata.get(key)
+        if metadata is None:
+            if len(self._metadata) >= _TOKENS_KEPT:
+                self._metadata.clear()
+            metadata = self._metadata[key] = Metadata(*key)
+        return metadata
 
 
 def needs_leader(rpc: Rpc, request: Any) -> bool:
@@ -105,43 +115,55 @@ class Attempts:
     :param seconds: for all of it.
     :param is_idempotent: whether it does no harm to carry it out twice; ``None`` for what the table says.
     :param endpoint: ask only this one.
+    :param on_end: called with the attempts and their result, tells what ``done`` fires with.
 
+    :ivar rpc: as given.
     :ivar done: as :meth:`Calls.call <txetcd._calls.Calls.call>` promises.
     :ivar url: the endpoint that was asked last; ``""`` if none was (``str``).
     :ivar asked_at: when, in seconds of the clock (``float``).
     :ivar metadata: what went along with that.
-    :ivar tried: the endpoints that were asked, in their order (``list`` of ``str``).
-    :ivar retries: how many attempts there were after the first (``int``).
+    :ivar tried: the endpoints that were asked and have failed, in their order (``dict`` with ``str`` as keys).
+    :ivar retries: how many attempts there were after the first; -1 if there was none (``int``).
+    :ivar began_at: when it began, in seconds of the clock (``float``).
     """
 
+    # Hot. Most calls are answered at once: what only the others need is here, and becomes theirs when they need it.
+    _round: frozenset[str] = frozenset()
+    # those that will not do before something is changed
+    _hopeless: frozenset[str] = frozenset()
+    _failures = _refused_tokens = 0
+    _maybe_applied = _is_over = _is_leaving = _has_left = False
+    # what each endpoint has failed with last, and the last such failure that was no timeout
+    _reasons: Mapping[str, str] = {}
+    _outage: Optional[Error] = None
+    _waiting: Optional[IDelayedCall] = None
+    url = ""
+    asked_at = 0.0
+    metadata = Metadata()
+    tried: Mapping[str, None] = {}
+    retries = -1
+
     def __init__(
-        self, way: Way, rpc: Rpc, request: Any, seconds: float, is_idempotent: Optional[bool] = None, endpoint: str = ""
+        self,
+        way: Way,
+        rpc: Rpc,
+        request: Any,
+        seconds: float,
+        is_idempotent: Optional[bool] = None,
+        endpoint: str = "",
+        on_end: Optional[Callable[[Attempts, Any], Any]] = None,
     ) -> None:
         self._way = way
-        self._rpc = rpc
+        self.rpc = rpc
         self._request = request
         self._seconds: Optional[float] = seconds
         self._total = seconds
-        self._deadline = way.clock.seconds() + seconds
-        self._half_time = self._deadline - seconds / 2
         self._is_idempotent = is_idempotent
         self._endpoint = endpoint
-        self._round: set[str] = set()
-        # those that will not do before something is changed
-        self._hopeless: set[str] = set()
-        self._failures = self._refused_tokens = 0
-        self._maybe_applied = self._is_over = self._is_leaving = self._has_left = False
-        # what each endpoint has failed with last, and the last such failure that was no timeout
-        self._reasons: dict[str, str] = {}
-        self._outage: Optional[Error] = None
+        self._on_end = on_end
         self._asks = rpc
-        self._work: Deferred[Any] = succeed(None)
-        self._waiting: Optional[IDelayedCall] = None
-        self.url = ""
-        self.asked_at = 0.0
-        self.metadata = Metadata()
-        self.tried: dict[str, None] = {}
-        self.retries = -1
+        self._work: Optional[Deferred[Any]] = None
+        self.began_at: float = way.clock.seconds()
         self.done: Deferred[Any] = Deferred(self._cancelled)
 
     def start(self) -> Deferred[Any]:
@@ -162,12 +184,9 @@ class Attempts:
         way = self._way
         self.retries += 1
         self.asked_at = way.clock.seconds()
-        self.url = self._endpoint or way.endpoints.pick(self.asked_at, self._round)
-        self._round.add(self.url)
-        self.tried[self.url] = None
+        self.url = url = self._endpoint or way.endpoints.pick(self.asked_at, self._round)
         # of a single one, as long as it is the same, nothing else is known, and what it answers tells
-        is_single = len(way.endpoints) == 1 and way.identity.has_been(self.url)
-        if not is_single and way.identity.is_doubtful(self.url):
+        if way.identity.is_doubtful(url) and not (len(way.endpoints) == 1 and way.identity.has_been(url)):
             self._follow(self._send(STATUS, Empty()), self._identified, self._not_identified)
         else:
             self._send_it()
@@ -189,7 +208,7 @@ class Attempts:
             self._failed(failure)
 
     def _send_it(self) -> None:
-        self._follow(self._send(self._rpc, self._request), self._answered, self._unanswered)
+        self._follow(self._send(self.rpc, self._request), self._answered, self._unanswered)
 
     def _send(self, rpc: Rpc, request: Any) -> Deferred[Any]:
         way = self._way
@@ -211,27 +230,42 @@ class Attempts:
         """
         if not self._has_left and is_repeatable(self._asks, None if self._is_idempotent else self._is_idempotent):
             self._has_left = self._is_leaving = True
-            self._work.cancel()
+            self._stop()
 
     def _follow(
         self, work: Deferred[Any], on_success: Callable[[Any], None], on_failure: Callable[[Failure], None]
     ) -> None:
         self._work = work
         self._seconds = None
-        work.addCallbacks(on_success, on_failure)
-        # what these raise is a fault of ours: it ends the call, and is not lost
-        work.addErrback(self._end)
+        work.addBoth(self._came, on_success, on_failure)
+
+    def _came(
+        self, result: Any, on_success: Callable[[Any], None], on_failure: Callable[[Failure], None]
+    ) -> None:
+        try:
+            if isinstance(result, Failure):
+                on_failure(result)
+            else:
+                on_success(result)
+        except Exception:
+            # what these raise is a fault of ours: it ends the call, and is not lost
+            self._end(Failure())
+
+    def _stop(self) -> None:
+        """Ends what is under way."""
+        if self._work is not None:
+            self._work.cancel()
 
     def _left(self) -> float:
         if self._seconds is not None:
             # nothing was waited for yet, whatever the clock says: so errors tell the seconds that were given
             return self._seconds
-        left: float = self._deadline - self._way.clock.seconds()
+        left: float = self.began_at + self._total - self._way.clock.seconds()
         return max(0.0, left)
 
     def _share(self, rpc: Rpc) -> float:
         """Seconds for an attempt. What can be asked elsewhere as well leaves a part of its time for that."""
-        others = 0 if self._endpoint else len(self._way.endpoints) - len(self._round)
+        others = 0 if self._endpoint else len(self._way.endpoints) - len(self._round | {self.url})
         if others > 0 and is_repeatable(rpc, self._is_idempotent):
             return self._left() * _SHARE
         return self._left()
@@ -242,7 +276,7 @@ class Attempts:
         try:
             self._way.identity.check(self.url, answer)
         except WrongCluster as error:
-            self._failed_with(explained(error, self._rpc))
+            self._failed_with(explained(error, self.rpc))
             return
         self._way.endpoints.worked(self.url)
         self._end(answer)
@@ -250,7 +284,7 @@ class Attempts:
     def _unanswered(self, failure: Failure) -> None:
         error = failure.value
         if isinstance(error, Error):
-            self._failed_with(explained(self._own_timeout(error) or error, self._rpc))
+            self._failed_with(explained(self._own_timeout(error) or error, self.rpc))
         else:
             self._failed(failure)
 
@@ -258,7 +292,7 @@ class Attempts:
         """The server knows our deadline: if this process is busy, it may be the first to say that it has passed."""
         if not isinstance(error, DeadlineExceeded) or self._left():
             return None
-        late = Timeout(f"sent, but no answer within {in_seconds(self._total)}", not self._rpc.is_read)
+        late = Timeout(f"sent, but no answer within {in_seconds(self._total)}", not self.rpc.is_read)
         late.__cause__ = error
         return late
 
@@ -286,8 +320,10 @@ class Attempts:
             self._end(failure)
 
     def _failed_with(self, error: Error) -> None:
+        self._round = self._round | {self.url}
+        self.tried = {**self.tried, self.url: None}
         self._note(error)
-        step = next_step(self._rpc, error, self._is_idempotent, self._way.tokens.can_be_fetched)
+        step = next_step(self.rpc, error, self._is_idempotent, self._way.tokens.can_be_fetched)
         self._maybe_applied = self._maybe_applied or error.maybe_applied
         delay = self._delay(step)
         if self._is_over:
@@ -307,7 +343,7 @@ class Attempts:
             self._refused_tokens += 1
             return 0.0 if self._refused_tokens <= _FRESH_TOKENS else self._pause()
         if step is Next.OTHERS:
-            self._hopeless.add(self.url)
+            self._hopeless = self._hopeless | {self.url}
         is_hopeless = self._endpoint in self._hopeless or self._hopeless.issuperset(self._way.endpoints.urls)
         return None if step is Next.GIVE_UP or is_hopeless else self._pause()
 
@@ -318,7 +354,7 @@ class Attempts:
         if not isinstance(error, Timeout):
             self._outage = error
         if self._outage is error or self.url not in self._reasons:
-            self._reasons[self.url] = error.message
+            self._reasons = {**self._reasons, self.url: error.message}
         self._way.endpoints.failed(self.url, self.asked_at, self._way.clock.seconds(), error.message)
         self._way.identity.doubt(self.url)
 
@@ -330,23 +366,24 @@ class Attempts:
         if others:
             return 0.0
         if len(self._round) >= len(self._way.endpoints):
-            self._round.clear()
+            self._round = frozenset()
         seconds = self._way.policy(rounds)
         return None if seconds is None else jittered(seconds, self._way.random())
 
     # --- the end
 
     def _give_up(self, error: Error) -> None:
-        if isinstance(error, Timeout) and not error.maybe_applied and self._outage and self.asked_at > self._half_time:
-            # the last attempt had no time to learn as much
-            error = self._outage
+        if isinstance(error, Timeout) and not error.maybe_applied and self._outage is not None:
+            if self.asked_at > self.began_at + self._total / 2:
+                # the last attempt had no time to learn as much
+                error = self._outage
         if is_of_endpoint(error):
             error.message += "".join(self._more_reasons(error.message))
         if self._maybe_applied and not error.maybe_applied:
             # an attempt before the last may have been carried out
             error = _unknown(error) if isinstance(error, Unavailable) else error
             error.maybe_applied = True
-        error.call = self._rpc.name
+        error.call = self.rpc.name
         error.endpoint = ", ".join(self.tried)
         error.attempts = self.retries + 1
         self._end(Failure(error))
@@ -360,12 +397,14 @@ class Attempts:
     def _end(self, result: Any) -> None:
         if not self._is_over:
             self._is_over = True
-            self.done.callback(Failure(result) if isinstance(result, CallCancelled) else result)
+            if isinstance(result, CallCancelled):
+                result = Failure(result)
+            self.done.callback(result if self._on_end is None else self._on_end(self, result))
 
     def _cancelled(self, _: Deferred[Any]) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
         else:
-            self._work.cancel()
+            self._stop()
         # unless that has ended it: between two attempts nothing is under way
         self._end(CallCancelled(self._maybe_applied))

@@ -273,10 +273,9 @@ class Calls:
         must_finish: bool,
     ) -> Deferred[Any]:
         seconds = self._timeout if timeout is None else timeout
-        attempts = Attempts(self._way, rpc, request, seconds, is_idempotent, endpoint)
-        answer = attempts.start()
-        self._under_way[answer] = must_finish
-        return answer.addBoth(self._ended, attempts, rpc, self._clock.seconds())
+        attempts = Attempts(self._way, rpc, request, seconds, is_idempotent, endpoint, self._ended)
+        self._under_way[attempts.done] = must_finish
+        return attempts.start()
 
     def stream(
         self, rpc: Rpc, request: Any, on_message: Callable[[Any], None], *, endpoint: str = ""
@@ -359,8 +358,8 @@ class Calls:
             finished.callback(None)
         return gone
 
-    def _ended(self, result: Any, attempts: Attempts, rpc: Rpc, began_at: float) -> Any:
-        answer = attempts.done
+    def _ended(self, attempts: Attempts, result: Any) -> Any:
+        answer, rpc = attempts.done, attempts.rpc
         must_finish = self._under_way.pop(answer)
         if must_finish and self._when_finished:
             # what follows from this call is asked by the callbacks that come after this one
@@ -370,7 +369,7 @@ class Calls:
         self._closed.discard(answer)
         if is_closed and isinstance(result, Failure) and isinstance(result.value, CallCancelled):
             result = Failure(self.located(Closed(maybe_applied=result.value.maybe_applied), rpc))
-        seconds = self._clock.seconds() - began_at
+        seconds = self._clock.seconds() - attempts.began_at
         self._counters.count(rpc.name, attempts.url, seconds, max(attempts.retries, 0), result)
         return result
 

@@ -11,8 +11,8 @@ from typing import Optional
 
 import attrs
 
-from ._json import NO_GATEWAY, SPEAKS_TLS, excerpt
-from .errors import Error, ProtocolViolation, TLSFailed
+from ._json import NO_GATEWAY, excerpt
+from .errors import Error, ProtocolViolation, TLSFailed, WrongProtocol
 
 # --- the first bytes that a server sends
 
@@ -26,35 +26,88 @@ _SETTINGS = b"\x04\x00\x00\x00\x00\x00"
 """How HTTP/2 begins, behind the three bytes of the frame's length."""
 
 
-def is_http(first: bytes) -> bool:
-    """Whether a server whose first bytes these are speaks HTTP/1."""
-    return first.startswith(_HTTP)
-
-
-def is_undecided(first: bytes) -> bool:
-    """Whether more has to come before it can be said what a server speaks."""
-    if first.startswith(b"\x00"):
-        return len(first) < _FRAME_SIZE
-    return any(len(first) < len(start) and start.startswith(first) for start in (_HTTP, _ALERT))
-
-
-def not_http(first: bytes) -> Error:
+@attrs.frozen
+class Dialect:
     """
-    The error for a server that does not speak HTTP/1.
+    What is spoken on a connection.
 
-    :param first: the bytes that it sent first.
+    :ivar scheme: that of the URLs where it is spoken plainly (``str``) ...
+    :ivar secure_scheme: ... and over TLS (``str``).
+    :ivar alpn: how TLS calls it (``bytes``); empty where it need not be agreed on.
     """
-    if first.startswith(_ALERT):
-        # so it has not seen a request
-        return TLSFailed(None, SPEAKS_TLS)
-    if first[3:_FRAME_SIZE] == _SETTINGS:
-        return ProtocolViolation(f"{NO_GATEWAY} the server speaks HTTP/2 and nothing else, as those of gRPC do")
-    return ProtocolViolation(f"{NO_GATEWAY} not an answer of HTTP: {excerpt(first)}")
+
+    scheme: str
+    secure_scheme: str
+    alpn: bytes
+
+    def is_undecided(self, first: bytes) -> bool:
+        """Whether more has to come before it can be said what a server speaks, whose first bytes these are."""
+        raise NotImplementedError
+
+    def foreign(self, first: bytes) -> Optional[Error]:
+        """
+        The error for a server that speaks something else; ``None`` if it does not, as far as can be seen.
+
+        :param first: the bytes that it sent first.
+        """
+        raise NotImplementedError
+
+    @property
+    def speaks_tls(self) -> str:
+        """What to say of a server that speaks TLS where it is not expected to."""
+        return f"the server speaks TLS there: use {self.secure_scheme}://"
+
+
+class _Http1(Dialect):
+    def is_undecided(self, first: bytes) -> bool:
+        if first.startswith(b"\x00"):
+            return len(first) < _FRAME_SIZE
+        return any(len(first) < len(start) and start.startswith(first) for start in (_HTTP, _ALERT))
+
+    def foreign(self, first: bytes) -> Optional[Error]:
+        if first.startswith(_HTTP):
+            return None
+        if first.startswith(_ALERT):
+            # so it has not seen a request
+            return TLSFailed(None, self.speaks_tls)
+        if first[3:_FRAME_SIZE] == _SETTINGS:
+            speaks = "the server speaks HTTP/2 and nothing else, as those of gRPC do: use grpc:// or grpcs://"
+            return ProtocolViolation(f"{NO_GATEWAY} {speaks}")
+        return ProtocolViolation(f"{NO_GATEWAY} not an answer of HTTP: {excerpt(first)}")
+
+
+class _Http2(Dialect):
+    def is_undecided(self, first: bytes) -> bool:
+        return len(first) < _FRAME_SIZE and not first.startswith((_HTTP, _ALERT))
+
+    def foreign(self, first: bytes) -> Optional[Error]:
+        if first[3:_FRAME_SIZE] == _SETTINGS:
+            return None
+        if first.startswith(_ALERT):
+            return TLSFailed(None, f"not sent: {self.speaks_tls}")
+        if first.startswith(_HTTP):
+            speaks = "the server does not speak HTTP/2 there, but HTTP/1: use http:// or https://"
+            return WrongProtocol(None, f"not sent: {speaks} ({excerpt(first)})")
+        return WrongProtocol(None, f"not sent: the server does not speak HTTP/2 there: {excerpt(first)}")
+
+
+HTTP_1 = _Http1("http", "https", b"")
+HTTP_2 = _Http2("grpc", "grpcs", b"h2")
 
 
 # --- TLS
 
-NO_TLS = "the server closed the connection instead of agreeing on TLS; if it does not speak TLS, use http://"
+
+def no_tls(dialect: Dialect) -> str:
+    """What to say of a server that closes the connection instead of agreeing on TLS."""
+    advice = f"if it does not speak TLS, use {dialect.scheme}://"
+    return f"the server closed the connection instead of agreeing on TLS; {advice}"
+
+
+def no_alpn(dialect: Dialect) -> str:
+    """What to say of a server that speaks TLS, and does not agree on what is spoken over it."""
+    return f"the server did not agree on {dialect.alpn.decode('ascii')!r} (ALPN): it does not speak gRPC there"
+
 
 NO_HANDSHAKE = "the TLS handshake was not completed"
 
@@ -91,10 +144,11 @@ def client_certificate(said: str, cert_file: Optional[str]) -> str:
     return f"the server does not accept the client certificate in {cert_file!r} ({said})"
 
 
-def tls_failure(said: str) -> str:
+def tls_failure(dialect: Dialect, said: str) -> str:
     """
     What to look at when TLS fails.
 
+    :param dialect: what should be spoken over it.
     :param said: what OpenSSL says.
     """
     if _UNTRUSTED in said:
@@ -102,7 +156,7 @@ def tls_failure(said: str) -> str:
     if is_of_client_certificate(said):
         return f"the server wants a client certificate that it trusts ({said})"
     if any(words in said for words in _NOT_TLS):
-        return f"the server does not speak TLS there: use http:// ({said})"
+        return f"the server does not speak TLS there: use {dialect.scheme}:// ({said})"
     if _NO_AGREEMENT in said:
         return f"the server refuses this kind of TLS, or wants a client certificate ({said})"
     return f"TLS failed ({said})"

@@ -1,5 +1,5 @@
 """
-Connections for HTTP, which are counted, and which say in plain words why they came to nothing.
+Connections, which are counted, and which say in plain words why they came to nothing.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from typing import Any, Optional
 
 from twisted.internet import error as network
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.endpoints import wrapClientTLS
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IHandshakeListener, IOpenSSLClientConnectionCreator, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.policies import ProtocolWrapper
@@ -18,8 +19,9 @@ from zope.interface import implementer
 
 from . import _clues
 from ._backoff import in_seconds
-from ._tls import Peer, peer_of, reasons
-from .errors import Error, TLSFailed, Unavailable
+from ._clues import Dialect
+from ._tls import Creators, Peer, peer_of, reasons
+from .errors import Error, TLSFailed, Unavailable, WrongProtocol
 
 # --- what Twisted and OpenSSL say, in our words
 
@@ -44,9 +46,12 @@ def is_of_certificate(error: BaseException) -> bool:
 class _ClosedUnheard(network.ConnectionDone):
     """The server closed the connection before it had ever said anything."""
 
+    def __init__(self, dialect: Dialect) -> None:
+        super().__init__()
+        self.what = f"the server closed it without a word; if it speaks TLS, use {dialect.secure_scheme}://"
+
 
 _LOST: dict[type[BaseException], str] = {
-    _ClosedUnheard: "the server closed it without a word; if it speaks TLS, use https://",
     network.ConnectionDone: "the server closed it",
     network.ConnectionLost: "it broke off",
 }
@@ -57,6 +62,8 @@ def _said(error: BaseException) -> str:
         return _clues.WRONG_NAME
     if _is_of_openssl(error):
         return reasons(error)
+    if isinstance(error, _ClosedUnheard):
+        return error.what
     wrapped = getattr(error, "osError", None)
     if isinstance(wrapped, Failure) and wrapped.value is not None:
         # it says why, and its wrapper only when
@@ -64,13 +71,10 @@ def _said(error: BaseException) -> str:
     return _LOST.get(type(error)) or " ".join((str(error) or type(error).__name__).split())
 
 
-def _described(error: BaseException) -> str:
-    return _clues.tls_failure(_said(error)) if _is_of_openssl(error) else _said(error)
-
-
-def describe(errors: Iterable[BaseException]) -> str:
+def describe(dialect: Dialect, errors: Iterable[BaseException]) -> str:
     """What Twisted, OpenSSL or others say, in one line, without how they call it within, and what to look at then."""
-    return "; ".join(dict.fromkeys(map(_described, errors)))
+    said = (_clues.tls_failure(dialect, _said(one)) if _is_of_openssl(one) else _said(one) for one in errors)
+    return "; ".join(dict.fromkeys(said))
 
 
 # --- connections
@@ -112,18 +116,20 @@ class OpenConnections:
 @implementer(IHandshakeListener)
 class _Connection(ProtocolWrapper):
     """
-    A connection that HTTP can end whatever its peer does, and that says why there is no answer where HTTP could not:
+    A connection that can be ended whatever its peer does, and that says why there is no answer where HTTP could not:
     TLS was not agreed on, or the peer speaks something else. Of that Twisted tells nothing, or only at the end of a
     line, which may never come.
 
+    :param dialect: what is spoken on it.
     :param is_secure: whether it has TLS.
 
     :ivar secured: with TLS, fires with the connection when both sides have agreed; fails with
         :class:`~txetcd.errors.Unavailable` if they do not. Cancelling it drops the connection.
     """
 
-    def __init__(self, factory: Any, wrapped: Any, is_secure: bool) -> None:
+    def __init__(self, factory: Any, wrapped: Any, dialect: Dialect, is_secure: bool) -> None:
         super().__init__(factory, wrapped)
+        self._dialect = dialect
         self._is_secure = is_secure
         self._peer: Optional[Peer] = None
         self._has_tls = self._is_known = False
@@ -139,6 +145,10 @@ class _Connection(ProtocolWrapper):
             # a library that has changed must not do this unnoticed
             self._not_secured(self.secured, _no_tls(_clues.NOT_VERIFIED))
             return
+        transport: Any = self.transport
+        if self._dialect.alpn and transport.negotiatedProtocol != self._dialect.alpn:
+            self._not_secured(self.secured, WrongProtocol(None, f"not sent: {_clues.no_alpn(self._dialect)}"))
+            return
         self._has_tls = True
         self.secured.callback(self)
 
@@ -150,17 +160,18 @@ class _Connection(ProtocolWrapper):
     def dataReceived(self, data: bytes) -> None:
         if not self._is_known:
             data = self._first = self._first + data
-            if _clues.is_undecided(data):
+            if self._dialect.is_undecided(data):
                 return
             self._is_known, self._first = True, b""
-            if not _clues.is_http(data):
-                self._give_up(_clues.not_http(data))
+            error = self._dialect.foreign(data)
+            if error is not None:
+                self._give_up(error)
         self.wrappedProtocol.dataReceived(data)
 
     def _give_up(self, error: Error) -> None:
         transport: Any = self.transport
         transport.abortConnection()
-        # HTTP hears this, and nothing more
+        # who speaks hears this, and nothing more
         given_up, self.wrappedProtocol = self.wrappedProtocol, Protocol()
         given_up.connectionLost(Failure(error))
 
@@ -168,6 +179,10 @@ class _Connection(ProtocolWrapper):
         # when HTTP ends, all is said; a polite end would wait for the peer, which may be gone (TLS asks it to agree)
         transport: Any = self.transport
         transport.abortConnection()
+
+    def finish(self) -> None:
+        """Ends it when what was written is on its way, if the peer takes it."""
+        super().loseConnection()  # type: ignore[no-untyped-call]  # of Twisted
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         explained = self._explained(reason)
@@ -181,7 +196,7 @@ class _Connection(ProtocolWrapper):
             return reason if error is None else Failure(error)
         is_unheard = not self._is_known and not self._first
         if is_unheard and reason.check(network.ConnectionDone):
-            return Failure(_ClosedUnheard())
+            return Failure(_ClosedUnheard(self._dialect))
         return reason
 
     def _told_by_tls(self, peer: Peer, error: Any) -> Optional[Error]:
@@ -195,7 +210,9 @@ class _Connection(ProtocolWrapper):
         if peer.refusal is not None:
             return _no_tls(peer.refusal)
         # one that is just stopping closes its connections as well
-        return _not_sent(_clues.NO_TLS) if isinstance(error, network.ConnectionClosed) else _no_tls(describe([error]))
+        if isinstance(error, network.ConnectionClosed):
+            return _not_sent(_clues.no_tls(self._dialect))
+        return _no_tls(describe(self._dialect, [error]))
 
 
 def _not_sent(why: str) -> Unavailable:
@@ -211,13 +228,14 @@ class _Counted(Factory):
 
     noisy = False
 
-    def __init__(self, factory: Any, connections: OpenConnections, is_secure: bool) -> None:
+    def __init__(self, factory: Any, connections: OpenConnections, dialect: Dialect, is_secure: bool) -> None:
         self._factory = factory
         self._connections = connections
+        self._dialect = dialect
         self._is_secure = is_secure
 
     def buildProtocol(self, addr: Any) -> Any:
-        return _Connection(self, self._factory.buildProtocol(addr), self._is_secure)
+        return _Connection(self, self._factory.buildProtocol(addr), self._dialect, self._is_secure)
 
     def registerProtocol(self, p: ProtocolWrapper) -> None:
         """Called by the wrapper when it is connected."""
@@ -229,7 +247,7 @@ class _Counted(Factory):
 
 
 @implementer(IStreamClientEndpoint)
-class CountedEndpoint:
+class _CountedEndpoint:
     """
     An endpoint whose connections are counted, and not logged one by one. With TLS they are there when both sides have
     agreed on it, and not before: what is sent then, the server can read.
@@ -237,6 +255,7 @@ class CountedEndpoint:
     :param reactor: the reactor.
     :param endpoint: makes them, without TLS.
     :param connections: where they are counted.
+    :param dialect: what is spoken on them.
     :param host: where they go, for the words of an error ...
     :param port: ... which a URL may leave out ...
     :param seconds: ... and how long they are tried.
@@ -248,6 +267,7 @@ class CountedEndpoint:
         reactor: Any,
         endpoint: IStreamClientEndpoint,
         connections: OpenConnections,
+        dialect: Dialect,
         host: str,
         port: int,
         seconds: float,
@@ -256,6 +276,7 @@ class CountedEndpoint:
         self._reactor = reactor
         self._endpoint = endpoint if creator is None else wrapClientTLS(creator, endpoint)
         self._connections = connections
+        self._dialect = dialect
         self._port = port
         self._seconds = seconds
         self._is_secure = creator is not None
@@ -268,7 +289,7 @@ class CountedEndpoint:
     def connect(self, protocolFactory: Any) -> Any:
         """See :meth:`IStreamClientEndpoint.connect <twisted.internet.interfaces.IStreamClientEndpoint.connect>`."""
         began = self._reactor.seconds()
-        factory = _Counted(protocolFactory, self._connections, self._is_secure)
+        factory = _Counted(protocolFactory, self._connections, self._dialect, self._is_secure)
         connected: Deferred[Any] = self._endpoint.connect(factory)
         if self._is_secure:
             connected.addCallback(self._secured, began)
@@ -284,3 +305,48 @@ class CountedEndpoint:
     def _failed(self, failure: Failure) -> Failure:
         words = self._unreachable.get(type(failure.value))
         return failure if words is None else Failure(_not_sent(words))
+
+
+class Connector:
+    """
+    Makes connections: to an address, or by host name to the first of its addresses that answers; with TLS that is
+    verified.
+
+    :param reactor: the reactor.
+    :param connect_timeout: seconds for one attempt.
+    :param creators: make their TLS.
+    :param connections: where they are counted.
+    :param dialect: what is spoken on them.
+    """
+
+    def __init__(
+        self, reactor: Any, connect_timeout: float, creators: Creators, connections: OpenConnections, dialect: Dialect
+    ) -> None:
+        self._reactor = reactor
+        self._connect_timeout = connect_timeout
+        self._creators = creators
+        self._connections = connections
+        self._dialect = dialect
+
+    def endpoint(self, host: str, port: int, is_secure: bool) -> IStreamClientEndpoint:
+        """
+        An endpoint, which makes connections to this *host*.
+
+        :raises ValueError: for a host name that can be none.
+        """
+        endpoint = self._of_address(host, port)
+        creator = self._creators.creator(host) if is_secure else None
+        return _CountedEndpoint(
+            self._reactor, endpoint, self._connections, self._dialect, host, port, self._connect_timeout, creator
+        )
+
+    def _of_address(self, host: str, port: int) -> IStreamClientEndpoint:
+        # an address needs no search for the best of several, which notices a refusal only after a third of a second
+        if isIPAddress(host):
+            return TCP4ClientEndpoint(self._reactor, host, port, self._connect_timeout)
+        if isIPv6Address(host):
+            return TCP6ClientEndpoint(self._reactor, host, port, self._connect_timeout)
+        if "_" in host:
+            # no name for the internet, which is all that HostnameEndpoint takes, but one that containers have
+            return TCP4ClientEndpoint(self._reactor, host, port, self._connect_timeout)
+        return HostnameEndpoint(self._reactor, host, port, self._connect_timeout)

@@ -80,6 +80,10 @@ class Endpoints:
         The endpoint to ask next: a healthy one that was not *tried* yet; else one that was not tried; else the one
         whose quarantine ends first.
         """
+        for url, health in self._known.items():
+            # nearly always the first
+            if health.until <= now and url not in tried:
+                return url
         return min(self._known, key=lambda url: (url in tried, max(self._known[url].until, now)))
 
     def worked(self, url: str) -> None:

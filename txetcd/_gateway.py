@@ -21,9 +21,7 @@ from typing import Any, Callable, Optional
 
 from hyperlink import EncodedURL
 from treq.client import HTTPClient
-from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IConsumer, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -36,8 +34,9 @@ from zope.interface import implementer
 from . import _json
 from ._answers import flaw_of
 from ._backoff import in_seconds
-from ._check import what_came
-from ._connections import CountedEndpoint, OpenConnections, describe, is_of_certificate, is_of_connection
+from ._clues import HTTP_1
+from ._connections import Connector, OpenConnections, describe, is_of_certificate, is_of_connection
+from ._grpc import timeout_text
 from ._lines import LineFramer
 from ._schema import LEASE_KEEP_ALIVE, LEASE_REVOKE, Rpc
 from ._tls import TLS, Creators
@@ -150,13 +149,13 @@ def _translated(failure: Failure, is_sent: bool, rpc: Rpc) -> Error:
         if isinstance(cause, Error):
             return Unavailable(None, f"not sent: {_CUT_SHORT}") if _is_cut_short(cause) else cause
     if any(map(is_of_certificate, causes)):
-        return TLSFailed(None, f"not sent: {describe(causes)}")
+        return TLSFailed(None, f"not sent: {describe(HTTP_1, causes)}")
     if not is_sent:
-        return Unavailable(None, f"not sent: {describe(causes)}")
+        return Unavailable(None, f"not sent: {describe(HTTP_1, causes)}")
     of_connection = list(filter(is_of_connection, causes))
     if not of_connection:
         return ProtocolViolation(_broken(failure.value, causes))
-    lost = f"the connection was lost before the answer was complete: {describe(of_connection)}"
+    lost = f"the connection was lost before the answer was complete: {describe(HTTP_1, of_connection)}"
     return Unavailable(None, lost) if rpc.is_read else OutcomeUnknown(None, lost)
 
 
@@ -181,7 +180,7 @@ def _broken(error: Any, causes: list[BaseException]) -> str:
     """Why there is no answer: not how the parser of Twisted calls what is wrong, but what came."""
     if not isinstance(error, ResponseFailed):
         # an agent of the user's has errors of its own
-        return f"not an answer of HTTP: {describe(causes)}"
+        return f"not an answer of HTTP: {describe(HTTP_1, causes)}"
     if error.response is not None:
         return f"HTTP {error.response.code} with a broken body"
     for cause in causes:
@@ -273,42 +272,20 @@ class _Endpoints:
     """
     Connects as the standard ``Agent`` does: by host name, with TLS that is verified.
 
-    :param creators: make the TLS.
-    :param connections: where they are counted.
+    :param connector: makes the connections.
     """
 
-    def __init__(self, reactor: Any, connect_timeout: float, creators: Creators, connections: OpenConnections) -> None:
-        self._reactor = reactor
-        self._connect_timeout = connect_timeout
-        self._creators = creators
-        self._connections = connections
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
         self._made: dict[tuple[bytes, bytes, int], IStreamClientEndpoint] = {}
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         # asked for each request, but to make one takes hyperlink's IDNA pass again
         address = (uri.scheme, uri.host, uri.port)
         if address not in self._made:
-            self._made[address] = self._make(*address)
+            host = uri.host.decode("ascii").strip("[]")
+            self._made[address] = self._connector.endpoint(host, uri.port, uri.scheme == b"https")
         return self._made[address]
-
-    def _make(self, scheme: bytes, host: bytes, port: int) -> IStreamClientEndpoint:
-        name = host.decode("ascii").strip("[]")
-        endpoint = self._of_address(name, port)
-        creator = self._creators.creator(name) if scheme == b"https" else None
-        return CountedEndpoint(
-            self._reactor, endpoint, self._connections, name, port, self._connect_timeout, creator
-        )
-
-    def _of_address(self, host: str, port: int) -> IStreamClientEndpoint:
-        # an address needs no search for the best of several, which notices a refusal only after a third of a second
-        if isIPAddress(host):
-            return TCP4ClientEndpoint(self._reactor, host, port, self._connect_timeout)
-        if isIPv6Address(host):
-            return TCP6ClientEndpoint(self._reactor, host, port, self._connect_timeout)
-        if "_" in host:
-            # no name for the internet, which is all that HostnameEndpoint takes, but one that containers have
-            return TCP4ClientEndpoint(self._reactor, host, port, self._connect_timeout)
-        return HostnameEndpoint(self._reactor, host, port, self._connect_timeout)
 
 
 # --- a call
@@ -560,16 +537,6 @@ class _Stream:
 # --- the transport
 
 
-_MOST_DIGITS = 99_999_999
-"""gRPC knows no deadline with more of them."""
-
-
-def _deadline(milliseconds: int) -> bytes:
-    if milliseconds <= _MOST_DIGITS:
-        return b"%dm" % milliseconds
-    return b"%dS" % min(milliseconds // 1000 + 1, _MOST_DIGITS)
-
-
 class _HeadersCache:
     """
     The headers of requests. Most calls have the same ones, and it takes its time to make them.
@@ -598,7 +565,7 @@ class _HeadersCache:
         if metadata.requires_leader:
             headers.addRawHeader(b"Grpc-Metadata-hasleader", b"true")
         if milliseconds is not None:
-            headers.addRawHeader(b"Grpc-Timeout", _deadline(milliseconds))
+            headers.addRawHeader(b"Grpc-Timeout", timeout_text(milliseconds))
         return headers
 
 
@@ -632,16 +599,14 @@ class Gateway:
             raise ValueError("pool and agent exclude each other: the agent has a pool of its own")
         if pool is not None and not isinstance(pool, HTTPConnectionPool):
             raise TypeError(f"pool must be a twisted.web.client.HTTPConnectionPool, not {type(pool).__name__}")
-        if tls is not None and not isinstance(tls, TLS):
-            raise TypeError(f"tls must be a txetcd.TLS, not {what_came(tls)}")
         if tls is not None and agent is not None:
             raise ValueError("tls and agent exclude each other: the agent has a TLS of its own")
         self._call_connections, self._stream_connections = OpenConnections(), OpenConnections()
         self._own_pool = _pool(reactor) if pool is None and agent is None else None
-        creators = Creators(tls or TLS())
-        endpoints = _Endpoints(reactor, connect_timeout, creators, self._call_connections)
+        creators = Creators(TLS() if tls is None else tls, HTTP_1)
+        endpoints = _Endpoints(Connector(reactor, connect_timeout, creators, self._call_connections, HTTP_1))
         calls = agent or Agent.usingEndpointFactory(reactor, endpoints, pool or self._own_pool)
-        endpoints = _Endpoints(reactor, connect_timeout, creators, self._stream_connections)
+        endpoints = _Endpoints(Connector(reactor, connect_timeout, creators, self._stream_connections, HTTP_1))
         streams = agent or Agent.usingEndpointFactory(reactor, endpoints)
         self._calls_client = HTTPClient(calls)
         self._streams_client = HTTPClient(streams)

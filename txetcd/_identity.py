@@ -41,7 +41,7 @@ class Identity:
         """
         header = getattr(answer, "header", None)
         cluster_id = 0 if header is None else header.cluster_id
-        if not cluster_id:
+        if not cluster_id or (cluster_id == self.cluster_id and url in self._verified):
             return
         if not self.cluster_id:
             self.cluster_id = cluster_id

@@ -25,6 +25,7 @@ from .errors import (
     Unavailable,
     UserEmpty,
     WrongCluster,
+    WrongProtocol,
 )
 
 
@@ -68,7 +69,7 @@ def next_step(rpc: Rpc, error: Error, is_idempotent: Optional[bool], has_credent
     if isinstance(error, _REFUSED_TOKEN):
         # refused before anything was done
         return Next.TOKEN if has_credentials else Next.GIVE_UP
-    if isinstance(error, (TLSFailed, WrongCluster)) and not error.maybe_applied:
+    if isinstance(error, (TLSFailed, WrongProtocol, WrongCluster)) and not error.maybe_applied:
         return Next.OTHERS
     if isinstance(error, NotSupportedForLearner):
         return Next.ELSEWHERE

@@ -16,7 +16,7 @@ from ._check import what_came
 from ._endpoints import Endpoints
 from ._messages import MemberListRequest, MemberListResponse
 from ._schema import MEMBER_LIST
-from ._url import check_urls
+from ._url import check_urls, respoken, scheme_of
 from .errors import Unavailable
 
 Mapping = Callable[[str], Optional[str]]
@@ -76,9 +76,10 @@ class EndpointSync:
         return self._calls.call(MEMBER_LIST, MemberListRequest(True), timeout).addCallback(self._learned)
 
     def _learned(self, answer: MemberListResponse) -> tuple[str, ...]:
-        scheme = self._endpoints.urls[0].partition("://")[0]
+        scheme = scheme_of(self._endpoints.urls[0])
         urls = member_urls(answer, self._mapping)
-        same = [url for url in urls if url.startswith(f"{scheme}://")]
+        # members advertise http:// where they speak gRPC as well
+        same = [url for url in (respoken(url, scheme) for url in urls) if url is not None]
         if not same:
             said = f"no member can be asked with {scheme}://, by what they advertise: {', '.join(urls) or 'nothing'}"
             raise self._calls.located(Unavailable(None, said), MEMBER_LIST)

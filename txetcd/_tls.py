@@ -318,16 +318,20 @@ class _Creator:
     Makes the TLS of connections to a host.
 
     :param host: who it must be: a host name, or an IP address.
+    :param alpn: what is to be spoken over it, as TLS calls it.
     """
 
-    def __init__(self, files: _Files, tls: TLS, host: str) -> None:
+    def __init__(self, files: _Files, tls: TLS, host: str, alpn: list[bytes]) -> None:
         self._files = files
         self._tls = tls
         self._host = host
+        self._alpn = alpn
 
     def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
         peer = Peer(self._host, self._tls.ca_file, self._tls.cert_file)
         connection = _Connection(self._files.context(), peer)
+        if self._alpn:
+            connection.set_alpn_protos(self._alpn)
         if address_of(self._host) is None:
             connection.set_tlsext_host_name(self._host.encode("ascii"))
         return connection
@@ -338,12 +342,17 @@ class Creators:
     What Twisted needs to make connections with TLS.
 
     :param tls: what the user says.
+    :param dialect: what is to be spoken over it.
+    :raises TypeError: if *tls* is no :class:`TLS`.
     :raises ValueError: if what the files say is of no use: names the argument and the file.
     """
 
-    def __init__(self, tls: TLS) -> None:
+    def __init__(self, tls: TLS, dialect: _clues.Dialect) -> None:
+        if not isinstance(tls, TLS):
+            raise TypeError(f"tls must be a txetcd.TLS, not {what_came(tls)}")
         self._tls = tls
         self._files = _Files(tls)
+        self._alpn = [dialect.alpn] if dialect.alpn else []
 
     def creator(self, host: str) -> IOpenSSLClientConnectionCreator:
         """
@@ -355,7 +364,7 @@ class Creators:
         self._files.context()
         # the dot at the end of a name that is complete is for resolvers; no certificate has one
         name = (self._tls.server_name or host).rstrip(".")
-        return _Creator(self._files, self._tls, name)
+        return _Creator(self._files, self._tls, name, self._alpn)
 
 
 def peer_of(transport: Any) -> Peer:

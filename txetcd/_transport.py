@@ -30,7 +30,7 @@ class CallCancelled(CancelledError):
         return f"the call was cancelled: {sent}"
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Metadata:
     """
     What goes along with a request.

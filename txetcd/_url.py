@@ -13,8 +13,8 @@ from ._check import is_series, what_came
 
 DEFAULT_URL = "http://localhost:2379"
 
-_SCHEMES = ("http", "https")
-_NOT_YET = ("grpc", "grpcs")
+GATEWAY, NATIVE = ("http", "https"), ("grpc", "grpcs")
+"""The schemes of etcd's JSON gateway and of its own protocol; the second of each stands for TLS."""
 
 _HOST_AND_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(:(?P<port>[^:]*))?")
 _MAX_PORT = 65535
@@ -57,7 +57,7 @@ def check_urls(argument: str, value: object) -> tuple[str, ...]:
     if not values:
         raise ValueError(f"{argument} must not be empty")
     urls = tuple(dict.fromkeys(check_url(argument, one) for one in values))
-    schemes = sorted({url.partition("://")[0] for url in urls})
+    schemes = sorted(set(map(scheme_of, urls)))
     if len(schemes) > 1:
         raise ValueError(f"{argument} must have one scheme for all, not {' and '.join(schemes)}")
     return urls
@@ -70,16 +70,19 @@ def _problem(value: str) -> Optional[str]:
     if "," in value:
         return "has a comma"
     scheme, separator, _ = value.strip().partition("://")
-    if separator and scheme.lower() in _NOT_YET:
-        return "does not begin with http:// or https://, and gRPC is not spoken yet"
-    if not separator or scheme.lower() not in _SCHEMES:
-        return "does not begin with http:// or https://"
+    if not separator or scheme.lower() not in (*GATEWAY, *NATIVE):
+        return "does not begin with http://, https://, grpc:// or grpcs://"
     try:
         parts = urlsplit(value.strip())
     except ValueError:
         # what urllib says of it may show the password
         return _NO_HOST
     return _problem_of(parts) or ("must end with the path" if "?" in value or "#" in value else None)
+
+
+def scheme_of(url: str) -> str:
+    """The scheme of a URL that was checked."""
+    return url.partition("://")[0]
 
 
 def _problem_of(parts: SplitResult) -> Optional[str]:
@@ -92,11 +95,20 @@ def _problem_of(parts: SplitResult) -> Optional[str]:
         return "names no host"
     if place["port"] is not None and not _is_port(place["port"]):
         return f"has a port that is none: it must be a number from 1 to {_MAX_PORT}"
+    if parts.scheme.lower() in NATIVE and parts.path.strip("/"):
+        return "has a path, which gRPC does not know"
     return None
 
 
 def _is_port(text: str) -> bool:
     return re.fullmatch("[0-9]{1,5}", text) is not None and 1 <= int(text) <= _MAX_PORT
+
+
+def respoken(url: str, scheme: str) -> Optional[str]:
+    """The same place as *url* with this *scheme*; ``None`` if it cannot be: only one of the two means TLS."""
+    _, _, rest = url.partition("://")
+    pairs = (("http", "grpc"), ("https", "grpcs"))
+    return f"{scheme}://{rest}" if any(scheme in pair and scheme_of(url) in pair for pair in pairs) else None
 
 
 def _without_password(value: str) -> str:

@@ -27,11 +27,13 @@ from ._endpoints import Endpoints
 from ._gateway import Gateway
 from ._identity import Identity
 from ._messages import Acknowledgement, CompactionRequest, Empty
+from ._native import Native
 from ._silence import Silence
 from ._sync import EndpointSync, Mapping, check_mapping
 from ._tls import TLS
 from ._tokens import Tokens
-from ._url import DEFAULT_URL, check_urls
+from ._transport import Transport
+from ._url import DEFAULT_URL, GATEWAY, NATIVE, check_urls, scheme_of
 from .auth import Auth
 from .cluster import Cluster
 from .errors import AlreadyExists, Closed, Compacted, CompareFailed, Error, Failed, Timeout, Unavailable
@@ -115,25 +117,23 @@ class Client:
             raise TypeError(f"reactor must be a Twisted reactor, not {type(reactor).__name__}: Client(reactor, url)")
         self.reactor = reactor
         urls = check_urls("url", url) if url is not None else _default_urls()
-        if isinstance(tls, TLS) and not urls[0].startswith("https://"):
-            raise ValueError(f"tls is for https:// URLs, and {urls[0]} is none")
         timeout = check_seconds("timeout", timeout) or DEFAULT_TIMEOUT
         connect_timeout = check_seconds("connect_timeout", connect_timeout) or CONNECT_TIMEOUT
         for name, function in (("retry", retry), ("on_call", on_call)):
             if function is not None and not callable(function):
                 raise TypeError(f"{name} must be callable, not {what_came(function)}")
-        gateway = Gateway(reactor, connect_timeout, pool, agent, tls)
+        transport = _transport(reactor, urls[0], connect_timeout, pool, agent, tls)
         endpoints, identity = Endpoints(urls, random.random), Identity()
         way = Way(
             reactor,
-            gateway,
+            transport,
             endpoints,
             identity,
             Tokens(reactor),
             retry or Backoff(),
             check_flag("require_leader", require_leader),
             random.random,
-            Silence(reactor, gateway, endpoints, identity),
+            Silence(reactor, transport, endpoints, identity),
         )
         login = check_credentials(credentials)
         if isinstance(login, str):
@@ -187,8 +187,8 @@ class Client:
         :param url: as of :class:`Client`, with the scheme that the client has.
         """
         urls = check_urls("url", url)
-        scheme = self.endpoints[0].partition("://")[0]
-        if urls[0].partition("://")[0] != scheme:
+        scheme = scheme_of(self.endpoints[0])
+        if scheme_of(urls[0]) != scheme:
             raise ValueError(f"url must begin with {scheme}://, as the endpoints that the client has")
         self._way.endpoints.replace(urls)
 
@@ -686,6 +686,18 @@ def _holds(predicate: Callable[[KeyValue], bool], kv: KeyValue) -> bool:
         # which would be taken for yes
         raise TypeError("predicate must tell at once, and not return a Deferred or a coroutine")
     return bool(answer)
+
+
+def _transport(reactor: Any, url: str, connect_timeout: float, pool: Any, agent: Any, tls: Any) -> Transport:
+    """The transport that the scheme of *url* stands for."""
+    scheme = scheme_of(url)
+    if isinstance(tls, TLS) and scheme not in (GATEWAY[1], NATIVE[1]):
+        raise ValueError(f"tls is for https:// and grpcs:// URLs, and {url} is none")
+    if scheme in GATEWAY:
+        return Gateway(reactor, connect_timeout, pool, agent, tls)
+    if pool is not None or agent is not None:
+        raise ValueError(f"{'agent' if pool is None else 'pool'} is for http:// and https:// URLs, and {url} is none")
+    return Native(reactor, connect_timeout, tls)
 
 
 def _default_urls() -> tuple[str, ...]:

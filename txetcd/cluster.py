@@ -30,7 +30,7 @@ from ._schema import (
     STATUS,
     Rpc,
 )
-from ._url import check_urls
+from ._url import GATEWAY, check_urls
 from .errors import NoLeader
 from .values import Member
 
@@ -194,6 +194,8 @@ def _check_peer_urls(peer_urls: object) -> tuple[str, ...]:
     urls = check_urls("peer_urls", peer_urls)
     for url in urls:
         parts = urlsplit(url)
+        if parts.scheme not in GATEWAY:
+            raise ValueError(f"peer_urls must begin with http:// or https://, and {url!r} does not")
         if parts.port is None:
             raise ValueError(f"peer_urls must have a port, as in http://10.0.0.1:2380: {url!r} has none")
         if parts.path:

@@ -27,6 +27,7 @@ Everything that can go wrong, as one tree.
         CommonNameIgnored
       Unavailable                        not sent, or answered so: try again, perhaps elsewhere
         TLSFailed                        ... because one side does not accept the other
+        WrongProtocol                    ... because something else is spoken there
         NoLeader LeaderChanged Stopped RequestTimedOut TimedOutDueToLeaderFail
         TimedOutDueToConnectionLost TimedOutWaitingAppliedIndex Unhealthy NotPrimaryLessor
       ClusterStateError                  this member cannot do that now
@@ -486,6 +487,13 @@ class TLSFailed(Unavailable):
     There is no TLS: one side does not accept the other's certificate, or does not speak it. Nothing was sent.
 
     It is not tried again, unless another endpoint has failed for reasons that pass: only another configuration helps.
+    """
+
+
+class WrongProtocol(Unavailable):
+    """
+    What is behind the URL does not speak what the URL says. Nothing was sent. It is not tried again, for it is not
+    likely to pass.
     """
 
 

@@ -1,0 +1,258 @@
+"""
+A connection over which gRPC is spoken: the thin shell of :mod:`txetcd._http2` on a connection of Twisted.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Optional, Protocol
+
+from twisted.internet import protocol
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, ITCPTransport
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from . import _http2 as http2
+from ._clues import HTTP_2
+from ._connections import describe
+from ._frames import error_name
+from .errors import WrongProtocol
+
+LIVENESS = 5.0
+"""
+Seconds between two looks at a connection on which something is under way. If it was silent since the last one, it is
+asked for a sign of life; if it is still at the next one, it is dead. So a ping never follows another within five
+seconds, which is what etcd allows (``--grpc-keepalive-min-time``), and a dead connection is left within fifteen.
+"""
+
+_GOODBYE = 1.0
+"""Seconds for a peer that has violated the protocol to hear why its connection is closed."""
+
+
+class Exchange(Protocol):
+    """
+    What is under way on a channel.
+    """
+
+    def on_data(self, stream: http2.Stream, data: bytes) -> None:
+        """Some of the answer has arrived."""
+
+    def on_end(self, stream: http2.Stream) -> None:
+        """The answer is complete."""
+
+    def on_loss(self, why: str, is_sent: bool) -> None:
+        """There will be no answer; if the request was not sent as a whole, it was not processed."""
+
+    def on_violation(self, what: str, is_sent: bool) -> None:
+        """What has arrived is no answer, in words."""
+
+
+@implementer(IPushProducer)
+class Channel(protocol.Protocol):
+    """
+    A connection over which gRPC is spoken.
+
+    What is written in one turn of the reactor goes out together; what is the first of an idle connection goes out at
+    once. When the peer takes no more, what was not begun waits, and nothing of it was sent.
+
+    :param clock: the reactor.
+    :param on_leaving: called once, when no more can be begun here, with the owners of what was not begun yet and can be
+        begun elsewhere.
+    """
+
+    def __init__(self, clock: Any, on_leaving: Callable[[Channel, list[Any]], None]) -> None:
+        self._clock = clock
+        self._on_leaving = on_leaving
+        self._core = http2.Connection()
+        self._is_reading = self._is_held = self._has_left = self._was_heard = self._is_pinged = False
+        self._flushing: Optional[IDelayedCall] = None
+        self._looking: Optional[IDelayedCall] = None
+        self._goodbye: Optional[IDelayedCall] = None
+        # why it ends, if that is for us to say
+        self._reason = ""
+        # why it did not begin
+        self._failure: Optional[Failure] = None
+        self._waiting: Optional[Deferred[Channel]] = None
+
+    # --- what the client does
+
+    def when_ready(self) -> Deferred[Channel]:
+        """
+        Waits until the peer has shown that it speaks HTTP/2; to be asked once.
+
+        :returns: a Deferred that fires with the channel, or fails with why not. Cancelling it drops the connection.
+        """
+        waiting: Deferred[Channel] = Deferred(lambda _: self.abort())
+        self._waiting = waiting
+        if self._failure is not None:
+            waiting.errback(self._failure)
+        elif self._core.is_open:
+            waiting.callback(self)
+        return waiting
+
+    def begin(self, exchange: Exchange, block: bytes, data: bytes, is_urgent: bool) -> http2.Stream:
+        """
+        Begins *exchange*, as soon as it can be.
+
+        :param block: the header block of the request.
+        :param data: the request.
+        :param is_urgent: whether it does not wait behind others.
+        """
+        core = self._core
+        is_idle = not len(core)
+        stream = core.open(exchange, block, data, is_urgent)
+        if self._looking is None:
+            self._was_heard = True
+            self._looking = self._clock.callLater(LIVENESS, self._look)
+        if is_idle and not self._is_reading:
+            self._flush()
+        else:
+            self._flush_soon()
+        return stream
+
+    def reset(self, stream: http2.Stream) -> None:
+        """Ends what is under way on *stream*: it hears no more, and the server does not work for it any longer."""
+        self._core.reset(stream)
+        self._flush_soon()
+
+    def pause(self, stream: http2.Stream) -> None:
+        """Asks for no more of its answer."""
+        self._core.pause(stream)
+
+    def resume(self, stream: http2.Stream) -> None:
+        """Goes on after :meth:`pause`."""
+        self._core.resume(stream)
+        self._flush_soon()
+
+    def abort(self, why: str = "") -> None:
+        """Drops the connection."""
+        self._reason = self._reason or why
+        self._leave([])
+        if self.transport is not None:
+            self.transport.abortConnection()  # type: ignore[attr-defined]  # those of TCP and TLS have it
+
+    # --- sending
+
+    def _flush_soon(self) -> None:
+        # what is done while something is received goes out at its end
+        if self._flushing is None and not self._is_reading and self.transport is not None:
+            self._flushing = self._clock.callLater(0, self._flush_later)
+
+    def _flush_later(self) -> None:
+        self._flushing = None
+        self._flush()
+
+    def _flush(self) -> None:
+        core = self._core
+        if core.needs_sending and not self._is_held and self.transport is not None:
+            self.transport.write(core.take())
+        if core.is_leaving:
+            self._leave([stream.owner for stream in core.withdraw()])
+            if not len(core):
+                self.abort()
+
+    def _leave(self, unsent: list[Any]) -> None:
+        if not self._has_left:
+            self._has_left = True
+            self._on_leaving(self, unsent)
+
+    def pauseProducing(self) -> None:
+        """The peer takes no more just now."""
+        self._is_held = True
+        self._core.hold()
+
+    def resumeProducing(self) -> None:
+        """The peer takes more."""
+        self._is_held = False
+        self._core.release()
+        self._flush()
+
+    def stopProducing(self) -> None:
+        """The connection is lost, as :meth:`connectionLost` is told."""
+
+    # --- receiving
+
+    def connectionMade(self) -> None:
+        """It is connected."""
+        # what is written belongs together already, and shall not wait for more
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpNoDelay(True)
+        self.transport.registerProducer(self, True)  # type: ignore[union-attr]  # it is connected
+        self._flush()
+
+    def dataReceived(self, data: bytes) -> None:
+        """The peer has sent something."""
+        # Hot: an answer of one message is three frames, which are two events.
+        self._was_heard = self._is_reading = True
+        for event, stream, value in self._core.receive(data):
+            if event == http2.DATA:
+                stream.owner.on_data(stream, value)  # type: ignore[union-attr]  # these events have one
+            elif event == http2.ENDED:
+                stream.owner.on_end(stream)  # type: ignore[union-attr]
+            else:
+                self._handle(event, stream, value)
+        self._is_reading = False
+        self._flush()
+
+    def _handle(self, event: int, stream: Any, value: Any) -> None:
+        if event == http2.RESET:
+            stream.owner.on_loss(f"the server has reset the stream ({error_name(value)})", stream.is_sent)
+        elif event == http2.UNPROCESSED:
+            stream.owner.on_loss(self._reason or "the server refuses it", False)
+        elif event == http2.FLAWED:
+            stream.owner.on_violation(value, stream.is_sent)
+        elif event == http2.LEAVING:
+            self._reason = f"the server says goodbye ({value})"
+        elif event == http2.READY and self._waiting is not None:
+            self._waiting.callback(self)
+        elif event == http2.BROKEN:
+            self._break(f"the server violates HTTP/2: {value}")
+
+    def _break(self, what: str) -> None:
+        self._reason = what
+        self._leave([])
+        self._not_ready(Failure(WrongProtocol(None, f"not sent: {what}")))
+        for stream in self._core.abandon():
+            stream.owner.on_violation(what, stream.is_sent)
+        if self.transport is not None:
+            self.transport.write(self._core.take())
+            self.transport.finish()  # type: ignore[attr-defined]  # see _connections
+            self._goodbye = self._clock.callLater(_GOODBYE, self.abort)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """There is no connection any more."""
+        assert reason.value is not None
+        self.transport = None
+        for timer in (self._flushing, self._looking, self._goodbye):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._leave([])
+        self._not_ready(reason)
+        why = self._reason or describe(HTTP_2, [reason.value])
+        for stream in self._core.abandon():
+            stream.owner.on_loss(f"the connection was lost before the answer was complete: {why}", stream.is_sent)
+
+    def _not_ready(self, reason: Failure) -> None:
+        if self._waiting is None:
+            self._failure = self._failure or reason
+        elif not self._waiting.called:
+            self._waiting.errback(reason)
+
+    # --- liveness
+
+    def _look(self) -> None:
+        self._looking = None
+        if not len(self._core):
+            return
+        if self._was_heard:
+            self._is_pinged = False
+        elif self._is_pinged:
+            self.abort(f"it was silent, and did not answer a ping within {LIVENESS:g} seconds")
+            return
+        else:
+            self._is_pinged = True
+            self._core.ping()
+            self._flush()
+        self._was_heard = False
+        self._looking = self._clock.callLater(LIVENESS, self._look)

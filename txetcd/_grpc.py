@@ -1,0 +1,163 @@
+"""
+gRPC on top of HTTP/2: what a request begins with, how messages are framed, and what an answer ends with.
+
+Follows ``PROTOCOL-HTTP2.md`` of gRPC. Messages are never compressed: nothing is said of it to the server, so that it
+does not do it either.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Optional
+from urllib.parse import unquote
+
+from ._fields import Fields, encode
+from ._json import OK, error_of, excerpt
+from .errors import UNAUTHENTICATED, Error, ProtocolViolation, refusal
+
+# --- out
+
+_prefix = Struct(">BI")
+
+PREFIX_SIZE = _prefix.size
+"""Bytes before a message: whether it is compressed, and its size."""
+
+_MOST_DIGITS = 99_999_999
+"""gRPC knows no timeout with more of them."""
+
+
+def timeout_text(milliseconds: int) -> bytes:
+    """How a server is told when to stop."""
+    if milliseconds <= _MOST_DIGITS:
+        return b"%dm" % milliseconds
+    return b"%dS" % min(milliseconds // 1000 + 1, _MOST_DIGITS)
+
+
+def request_block(
+    is_secure: bool, authority: str, method: str, milliseconds: Optional[int], token: str, requires_leader: bool
+) -> bytes:
+    """
+    The header block of a request.
+
+    :param is_secure: whether it goes over TLS.
+    :param authority: the host and the port that are asked.
+    :param method: the path of the method.
+    :param milliseconds: when the server shall stop; ``None`` for never.
+    :param token: proves who asks; ``""`` for nobody.
+    :param requires_leader: whether a member that knows no leader shall refuse at once.
+    """
+    fields = [
+        (b":method", b"POST"),
+        (b":scheme", b"https" if is_secure else b"http"),
+        (b":path", method.encode("ascii")),
+        (b":authority", authority.encode("idna" if not authority.isascii() else "ascii")),
+        (b"content-type", b"application/grpc"),
+        (b"te", b"trailers"),
+    ]
+    if milliseconds is not None:
+        fields.append((b"grpc-timeout", timeout_text(milliseconds)))
+    if token:
+        fields.append((b"token", token.encode("ascii")))
+    if requires_leader:
+        fields.append((b"hasleader", b"true"))
+    return encode(fields)
+
+
+def framed(message: bytes) -> bytes:
+    """*message* as it is sent."""
+    return _prefix.pack(0, len(message)) + message
+
+
+# --- in
+
+_MAX_FOREIGN = 64 * 1024
+"""Bytes that are kept of what is no answer of gRPC, to tell what it is."""
+
+
+class AnswerReader:
+    """
+    Cuts what arrives into messages, and tells what the end means.
+
+    :param limit: the bytes that a message may have at the most.
+    """
+
+    __slots__ = ("_limit", "_pieces", "_held", "_wanted")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        # what has arrived of a message, or of what is none
+        self._pieces: Optional[list[bytes]] = None
+        self._held = 0
+        # the size of the message that has begun, its prefix included; 0 as long as that is not known
+        self._wanted = 0
+
+    def feed(self, headers: Fields, data: bytes) -> list[bytes]:
+        """
+        Takes what has arrived.
+
+        :param headers: what the answer began with.
+        :returns: the messages that are complete now.
+        :raises ProtocolViolation: if one is compressed, or larger than the limit.
+        """
+        if self._pieces is None and headers.is_grpc and len(data) >= PREFIX_SIZE:
+            # as nearly all do: one that is whole
+            if self._size(data, 0) == len(data):
+                return [data[PREFIX_SIZE:]]
+        self._pieces = self._pieces or []
+        if not headers.is_grpc:
+            self._keep(data[: _MAX_FOREIGN - self._held])
+            return []
+        self._keep(data)
+        return self._cut() if self._held >= max(PREFIX_SIZE, self._wanted) else []
+
+    def _keep(self, data: bytes) -> None:
+        assert self._pieces is not None
+        self._pieces.append(data)
+        self._held += len(data)
+
+    def _cut(self) -> list[bytes]:
+        # what is large and arrives in many pieces is put together once, and not for each of them
+        data, at, messages = b"".join(self._pieces or ()), 0, []
+        self._wanted = 0
+        while len(data) - at >= PREFIX_SIZE:
+            self._wanted = self._size(data, at)
+            if len(data) - at < self._wanted:
+                break
+            messages.append(data[at + PREFIX_SIZE : at + self._wanted])
+            at += self._wanted
+            self._wanted = 0
+        self._pieces, self._held = [data[at:]], len(data) - at
+        return messages
+
+    def _size(self, data: bytes, at: int) -> int:
+        """The size of the message that begins there, its prefix included."""
+        is_compressed, size = _prefix.unpack_from(data, at)
+        if is_compressed:
+            raise ProtocolViolation("a message that is compressed, which nobody has asked for")
+        if size > self._limit:
+            raise ProtocolViolation(f"a message of {size} bytes, and more than {self._limit} are not taken")
+        return int(size) + PREFIX_SIZE
+
+    def finish(self, headers: Fields, trailers: Fields) -> Optional[Error]:
+        """
+        Nothing more will arrive.
+
+        :param headers: what the answer began with.
+        :param trailers: what it ended with.
+        :returns: the error that it is; ``None`` if all is well.
+        """
+        if headers.is_grpc and trailers.grpc_status == 0:
+            return ProtocolViolation("the answer ended in a message") if self._held else None
+        return _failure(headers, trailers, b"".join(self._pieces or ()))
+
+
+def _failure(headers: Fields, trailers: Fields, body: bytes) -> Error:
+    if headers.status != OK:
+        return error_of(headers.status, body)
+    if not headers.is_grpc:
+        kind = headers.values.get("content-type", "")
+        return ProtocolViolation(f"no etcd there? not an answer of gRPC, but of the type {kind!r}: {excerpt(body)}")
+    if not 0 < trailers.grpc_status <= UNAUTHENTICATED:
+        said = trailers.values.get("grpc-status")
+        return ProtocolViolation(f"the answer ended with {'no' if said is None else 'a bad'} grpc-status")
+    return refusal(trailers.grpc_status, unquote(trailers.values.get("grpc-message", "")))

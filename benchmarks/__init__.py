@@ -1,3 +1,3 @@
 """
-How fast is it? ``python -m benchmarks``, or ``tox -e bench``.
+How fast is it? ``python -m benchmarks``, or ``tox -e bench``. See docs/benchmarks.rst.
 """

@@ -1,8 +1,8 @@
 """
-Puts through the gateway, by this client and by treq as it is by default, in turn, against one etcd on a RAM disk.
+Compares this package with its peers, and both transports and interpreters with each other, against one etcd.
 
-Prints for each the puts a second and the CPU time of this process for each put, as medians over the rounds, and their
-ratio. The figures of one run can be compared with each other, not with those of another.
+Writes tables, which are printed as well, a JSON file with everything that was measured, and plots. The figures of one
+run can be compared with each other, not with those of another. See docs/benchmarks.rst.
 """
 
 from __future__ import annotations
@@ -10,97 +10,130 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import resource
-import statistics
 import tempfile
-from base64 import b64encode
-from typing import Any, Awaitable, Callable
+from pathlib import Path
+from typing import Any, Optional, Sequence
 
-import treq
-import twisted
-from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, gatherResults
+import attrs
+from twisted.internet.defer import Deferred
 from twisted.internet.task import react
-from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.internet.threads import blockingCallFromThread, deferToThread
 
-from txetcd import Client
+from txetcd import Client, OpSet, Transaction
 from txetcd.testing import EtcdProcess
 
-KEY, VALUE = b"foo", b"barbarbar"
+from . import conductor, machine, plots
+from .clients import CLIENTS
+from .environments import ROOT
+from .ratios import ratios
+from .report import report
+from .results import Results
+from .workers.loads import KEY, stored
+from .workloads import USUAL, WORKLOADS
 
-Put = Callable[[], Awaitable[Any]]
+#: Room for what millions of puts leave behind until it is compacted.
+QUOTA = "--quota-backend-bytes=8589934592"
 
-
-def txetcd_put(reactor: Any, url: str) -> Put:
-    """As a user of this package puts."""
-    etcd = Client(reactor, url)
-    return lambda: etcd.set(KEY, VALUE)
-
-
-def treq_put(reactor: Any, url: str) -> Put:
-    """As a user of treq would: a text for a URL, the rest left as it is."""
-    pool = HTTPConnectionPool(reactor)
-    pool.maxPersistentPerHost = 64
-    client = HTTPClient(Agent(reactor, pool=pool))
-
-    async def put() -> Any:
-        body = json.dumps({"key": b64encode(KEY).decode(), "value": b64encode(VALUE).decode()}).encode()
-        response = await client.post(url + "/v3/kv/put", data=body, headers={"Content-Type": ["application/json"]})
-        return json.loads(await treq.content(response))
-
-    return put
+#: etcd takes 128 operations in a transaction, unless told otherwise.
+LOAD_SIZE = 100
 
 
-async def measure(reactor: Any, put: Put, callers: int, seconds: float) -> tuple[float, float]:
-    """Puts a second, and CPU microseconds of this process a put."""
-    done = 0
-
-    async def caller(until: float) -> None:
-        nonlocal done
-        while reactor.seconds() < until:
-            await put()
-            done += 1
-
-    begin, before = reactor.seconds(), resource.getrusage(resource.RUSAGE_SELF)
-    await gatherResults([Deferred.fromCoroutine(caller(begin + seconds)) for _ in range(callers)])
-    elapsed, after = reactor.seconds() - begin, resource.getrusage(resource.RUSAGE_SELF)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return done / elapsed, 1e6 * cpu / done
+async def load(client: Client) -> None:
+    """Stores what is read later."""
+    items = list(stored().items())
+    for begin in range(0, len(items), LOAD_SIZE):
+        await client.submit(Transaction([], [OpSet(key, value) for key, value in items[begin : begin + LOAD_SIZE]], []))
 
 
-async def run(reactor: Any, rounds: int, seconds: float) -> None:
-    directory = "/dev/shm" if os.path.isdir("/dev/shm") else None
-    with tempfile.TemporaryDirectory(dir=directory) as data_dir:
-        async with EtcdProcess(reactor, data_dir=os.path.join(data_dir, "etcd")) as etcd:
-            print(f"etcd {etcd.version}, {platform.python_implementation()} {platform.python_version()}, "
-                  f"Twisted {twisted.__version__}, treq {treq.__version__}, {rounds} rounds of {seconds:g} s")
-            await compare(reactor, etcd.url, rounds, seconds)
+async def compact(client: Client) -> None:
+    """Lets the server forget all old revisions, and waits until it has."""
+    await client.compact((await client.get(KEY)).header.revision, physical=True)
 
 
-async def compare(reactor: Any, url: str, rounds: int, seconds: float) -> None:
-    puts = {"txetcd": txetcd_put(reactor, url), "treq by default": treq_put(reactor, url)}
-    print(f"{'callers':>7}  {'client':<16} {'puts/s':>8} {'CPU us/put':>11} {'puts/s ratio':>13} {'CPU ratio':>10}")
-    for callers in (1, 16, 64):
-        for put in puts.values():
-            await measure(reactor, put, callers, seconds / 2)
-        figures: dict[str, list[tuple[float, float]]] = {name: [] for name in puts}
-        for _ in range(rounds):
-            for name, put in puts.items():
-                figures[name].append(await measure(reactor, put, callers, seconds))
-        medians = {name: [statistics.median(column) for column in zip(*rows)] for name, rows in figures.items()}
-        base_rate, base_cpu = medians["treq by default"]
-        for name, (rate, cpu) in medians.items():
-            ratios = f"{rate / base_rate:>13.2f} {cpu / base_cpu:>10.2f}"
-            print(f"{callers:>7}  {name:<16} {rate:>8.0f} {cpu:>11.0f} {ratios}")
+def measure(reactor: Any, client: Client, url: str, options: argparse.Namespace) -> Results:
+    """All that is asked for, in a thread: what it waits for must not stop the reactor."""
+    results = Results()
+    plan = conductor.Plan(
+        [workload for workload in WORKLOADS if workload.name in options.workloads],
+        options.rounds,
+        options.seconds,
+        options.count,
+    )
+
+    def clean() -> None:
+        blockingCallFromThread(reactor, lambda: Deferred.fromCoroutine(compact(client)))
+
+    chosen = [one for one in CLIENTS if one.name in options.clients]
+    runners = conductor.start(chosen, url.partition("://")[2], results)
+    try:
+        conductor.measure(runners, plan, results, clean)
+    finally:
+        for runner in runners:
+            runner.stop()
+    return results
+
+
+def write(results: Results, facts: dict[str, Any], directory: Path) -> None:
+    """The tables, the JSON file and the plots."""
+    directory.mkdir(parents=True, exist_ok=True)
+    tables = report(results, facts)
+    print(f"\n{tables}")
+    title = "What the benchmarks have shown"
+    (directory / "benchmarks-results.rst").write_text(f"{title}\n{'=' * len(title)}\n\n{tables}", encoding="utf-8")
+    everything = {
+        "machine": facts,
+        "versions": results.versions,
+        "left_out": results.left_out,
+        "start_rss": results.start_rss,
+        "measured": [measured.as_json() for measured in results.measured],
+        "ratios": [{**attrs.asdict(ratio), "verdict": ratio.verdict} for ratio in ratios(results)],
+    }
+    (directory / "benchmarks.json").write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
+    plots.draw(results, directory)
+
+
+async def run(reactor: Any, options: argparse.Namespace) -> None:
+    """The server, and everything that happens while it runs."""
+    memory: Optional[str] = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    with tempfile.TemporaryDirectory(dir=memory) as directory:
+        etcd = EtcdProcess(reactor, data_dir=os.path.join(directory, "etcd"), arguments=[QUOTA])
+        async with etcd, Client(reactor, etcd.url) as client:
+            facts = machine.facts(etcd.version, directory, options.rounds, options.seconds)
+            await load(client)
+            results = await deferToThread(measure, reactor, client, etcd.url, options)
+    write(results, facts, options.output)
+
+
+def names(known: Sequence[str]) -> Any:
+    """Reads names with commas between them."""
+
+    def read(text: str) -> list[str]:
+        chosen = text.split(",")
+        unknown = [name for name in chosen if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not one of {', '.join(known)}")
+        return chosen
+
+    return read
+
+
+def parse(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The command line."""
+    clients, workloads = [client.name for client in CLIENTS], [workload.name for workload in WORKLOADS]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    add = parser.add_argument
+    add("--rounds", type=int, default=5, help="that count, after one that does not (default: %(default)s)")
+    add("--seconds", type=float, default=2.0, help="of each client in each round (default: %(default)s)")
+    add("--workloads", type=names(workloads), default=USUAL, help="by default %(default)s; there is endurance, too")
+    add("--clients", type=names(clients), default=clients, help="by default all: %(default)s")
+    add("--count", type=int, default=1_000_000, help="calls of the workload endurance (default: %(default)s)")
+    add("--output", type=Path, default=ROOT / "docs", help="where the files go (default: docs)")
+    return parser.parse_args(arguments)
 
 
 def main(reactor: Any) -> Deferred[None]:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    options = parser.parse_args()
-    return Deferred.fromCoroutine(run(reactor, options.rounds, options.seconds))
+    """What :func:`react` runs."""
+    return Deferred.fromCoroutine(run(reactor, parse()))
 
 
 if __name__ == "__main__":

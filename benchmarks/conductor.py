@@ -1,0 +1,94 @@
+"""
+Asks all clients in turn, so that whatever else the machine does meets all of them.
+
+For each workload and each number of callers: every client once to warm up, which does not count; then round after
+round, in each of them every client once. Only one measures at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Iterable, Sequence
+
+import attrs
+
+from .clients import Client
+from .environments import Unavailable
+from .results import Measured, Results
+from .runners import Runner, Worker
+from .tools import EtcdBenchmark, Wrk
+from .workloads import Workload
+
+PROGRAMS: dict[str, Callable[[Client, str], Runner]] = {"wrk": Wrk, "etcd-benchmark": EtcdBenchmark}
+
+
+@attrs.frozen
+class Plan:
+    """
+    How much to measure.
+
+    :ivar seconds: of each round.
+    :ivar count: how many calls, where they are counted.
+    """
+
+    workloads: Sequence[Workload]
+    rounds: int
+    seconds: float
+    count: int
+
+
+def start(clients: Iterable[Client], host_and_port: str, results: Results) -> list[Runner]:
+    """Starts what can be measured here; what cannot is told, and noted."""
+    runners: list[Runner] = []
+    for client in clients:
+        make = Worker if client.worker is not None else PROGRAMS[client.name]
+        try:
+            runner = make(client, host_and_port)
+        except Unavailable as reason:
+            print(f"left out: {client.label}: {reason}", flush=True)
+            results.left_out[client.name] = str(reason)
+            continue
+        runners.append(runner)
+        results.versions[client.name] = runner.hello["versions"]
+        if "rss" in runner.hello:
+            results.start_rss[client.name] = runner.hello["rss"]
+    return runners
+
+
+def measure(runners: Sequence[Runner], plan: Plan, results: Results, clean: Callable[[], None]) -> None:
+    """
+    Measures everything.
+
+    :param clean: called before each number of callers: the server shall not remember what came before.
+    """
+    for workload in plan.workloads:
+        able = [
+            runner
+            for runner in runners
+            if (runner.can(workload.name) if workload.is_for_all else runner.client.is_ours)
+        ]
+        for callers in workload.callers:
+            clean()
+            print(f"{workload.name}, {callers} callers", flush=True)
+            results.measured += _compare(able, workload, callers, plan)
+
+
+def _compare(runners: Sequence[Runner], workload: Workload, callers: int, plan: Plan) -> list[Measured]:
+    request: dict[str, Any] = {"workload": workload.name, "callers": callers}
+    request.update({"seconds": plan.seconds} if workload.is_timed else {"count": plan.count})
+    rounds: dict[str, list[dict[str, Any]]] = {runner.client.name: [] for runner in runners}
+    errors: dict[str, str] = {}
+    # many calls are warm enough in themselves
+    for number in range(plan.rounds + 1 if workload.is_timed else 1):
+        for runner in runners:
+            name = runner.client.name
+            if name in errors:
+                continue
+            answer = runner.ask(request)
+            if "error" in answer:
+                errors[name] = answer["error"]
+            elif number or not workload.is_timed:
+                rounds[name].append(answer)
+    return [
+        Measured(workload.name, callers, name, [] if name in errors else found, errors.get(name))
+        for name, found in rounds.items()
+    ]

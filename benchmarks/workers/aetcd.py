@@ -1,0 +1,40 @@
+"""
+Measures aetcd: gRPC with the C core, for asyncio.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aetcd
+
+from . import asyncio_crowd, loads
+
+
+class Adapter:
+    """The client with the verbs of :mod:`loads`."""
+
+    def __init__(self, client: aetcd.Client) -> None:
+        self._client = client
+        self.put, self.get = client.put, client.get
+
+    @staticmethod
+    def text(data: bytes) -> bytes:
+        return data
+
+    async def range(self, start: bytes, end: bytes) -> None:
+        loads.check_range(len((await self._client.get_range(start, end)).kvs))
+
+    async def put_all(self, pairs: list[tuple[bytes, bytes]]) -> None:
+        put = self._client.transactions.put
+        await self._client.transaction(compare=[], success=[put(key, value) for key, value in pairs], failure=[])
+
+
+async def connect(host: str, port: int) -> Any:
+    client = aetcd.Client(host, port)
+    await client.connect()
+    return Adapter(client)
+
+
+if __name__ == "__main__":
+    asyncio_crowd.main(connect, "aetcd", "grpcio", "protobuf")

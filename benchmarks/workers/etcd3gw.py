@@ -1,0 +1,106 @@
+"""
+Measures etcd3gw: the gateway over requests, which blocks. A caller is a thread with a client of its own, as one that
+is shared has connections for ten at the most.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from base64 import b64encode
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, Optional
+
+from etcd3gw.client import Etcd3Client
+
+from . import loads, shared
+
+
+class Adapter:
+    """A client with the verbs of :mod:`loads`."""
+
+    def __init__(self, client: Etcd3Client) -> None:
+        self._client = client
+        self.put, self.get = client.put, client.get
+
+    @staticmethod
+    def text(data: bytes) -> bytes:
+        return data
+
+    def range(self, start: bytes, end: bytes) -> None:
+        loads.check_range(len(self._client.get(start, metadata=True, range_end=end)))
+
+    def put_all(self, pairs: list[tuple[bytes, bytes]]) -> None:
+        """It takes the request as JSON has it."""
+        puts = [
+            {"request_put": {"key": b64encode(key).decode(), "value": b64encode(value).decode()}}
+            for key, value in pairs
+        ]
+        self._client.transaction({"compare": [], "success": puts, "failure": []})
+
+
+class Caller(Thread):
+    """
+    Makes one call after the other until time is up, and one at least.
+
+    :ivar error: what ended it before.
+    """
+
+    def __init__(self, client: Adapter, workload: str, gate: SimpleQueue[shared.Stopwatch]) -> None:
+        super().__init__(daemon=True)
+        self._calls = loads.calls(client, workload)
+        self._gate = gate
+        self.error: Optional[Exception] = None
+
+    def run(self) -> None:
+        try:
+            self._call(self._gate.get())
+        except Exception as error:
+            self.error = error
+
+    def _call(self, stopwatch: shared.Stopwatch) -> None:
+        clock, note, until = time.perf_counter, stopwatch.latencies.append, stopwatch.until
+        now = clock()
+        while True:
+            then = now
+            next(self._calls)()
+            now = clock()
+            note(now - then)
+            if now >= until:
+                return
+
+
+def crowd(clients: list[Adapter], request: dict[str, Any]) -> dict[str, Any]:
+    """Lets callers call, side by side; time runs when all threads do."""
+    gate: SimpleQueue[shared.Stopwatch] = SimpleQueue()
+    callers = [Caller(client, request["workload"], gate) for client in clients[: request["callers"]]]
+    for caller in callers:
+        caller.start()
+    stopwatch = shared.Stopwatch(request["seconds"])
+    for _ in callers:
+        gate.put(stopwatch)
+    for caller in callers:
+        caller.join()
+    for caller in callers:
+        if caller.error is not None:
+            raise caller.error
+    return stopwatch.figures(len(stopwatch.latencies))
+
+
+def main() -> None:
+    say = shared.own_output()
+    host, port = shared.host_and_port(sys.argv[1])
+    clients: list[Adapter] = []
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        missing = request["callers"] - len(clients)
+        clients.extend(Adapter(Etcd3Client(host, port)) for _ in range(missing))
+        return crowd(clients, request)
+
+    say(shared.hello("etcd3gw", "requests", "urllib3"))
+    shared.serve(say, answer)
+
+
+if __name__ == "__main__":
+    main()

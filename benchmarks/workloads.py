@@ -1,0 +1,40 @@
+"""
+What is measured: a table of workloads. What each of them asks is in :mod:`benchmarks.workers.loads`.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen
+class Workload:
+    """
+    A workload.
+
+    :ivar name: for the command line, the JSON file and the workers.
+    :ivar title: for people.
+    :ivar callers: how many call at a time, one measurement after the other.
+    :ivar is_for_all: whether all clients can be asked; else only this package.
+    :ivar is_timed: whether it ends when time is up; else after a number of calls.
+    """
+
+    name: str
+    title: str
+    callers: tuple[int, ...]
+    is_for_all: bool = True
+    is_timed: bool = True
+
+
+WORKLOADS = (
+    Workload("put", "Put of 9 bytes", (1, 16, 64, 256)),
+    Workload("get", "Get of 9 bytes", (1, 16, 64, 256)),
+    Workload("mixed", "80 % get, 15 % put, 5 % transactions of 4 puts; 100 bytes, 1,000 keys", (64,)),
+    Workload("transaction", "Transaction of 64 puts of 100 bytes", (16,)),
+    Workload("range", "Range of 50,000 keys of 100 bytes", (1,)),
+    Workload("layer", "Put, above the transport only", (1,), is_for_all=False),
+    Workload("endurance", "Many puts", (64,), is_for_all=False, is_timed=False),
+)
+
+#: What is measured unless told otherwise.
+USUAL = tuple(workload.name for workload in WORKLOADS if workload.is_timed)

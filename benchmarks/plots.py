@@ -18,7 +18,7 @@ from .workloads import WORKLOADS
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402  # the way to draw is chosen before
-from matplotlib.ticker import FuncFormatter, NullFormatter  # noqa: E402
+from matplotlib.ticker import FuncFormatter  # noqa: E402
 
 SETTINGS = {
     "svg.hashsalt": "txetcd",
@@ -43,8 +43,8 @@ CROWD = 64
 #: The workloads whose requests or answers are large.
 LARGE = ("transaction", "range")
 
-#: How near labels beside a logarithmic axis may come, as a ratio.
-LABEL_DISTANCE = 1.17
+#: How many labels there is room for beside the plot of puts.
+LABELS = 20
 
 
 def draw(results: Results, directory: Path) -> None:
@@ -96,13 +96,15 @@ def _throughput(results: Results) -> Any:
             axes.plot(*zip(*known), linewidth=2.4 if client.is_ours else 1.6, **style)
             ends.append((known[-1][1], client))
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(FuncFormatter(_thousands))
-    axes.yaxis.set_minor_formatter(FuncFormatter(_some_thousands))
+    axes.yaxis.set_major_formatter(FuncFormatter(_plain))
+    axes.yaxis.set_minor_formatter(FuncFormatter(_some))
     axes.set_xticks(range(len(callers)), map(str, callers))
     axes.set_xlabel("callers")
     axes.set_title("puts a second (logarithmic; more is better)")
     ends.sort(key=_height)
-    for (_, client), height in zip(ends, spread([height for height, _ in ends])):
+    bottom, top = axes.get_ylim()
+    heights = spread([height for height, _ in ends], (top / bottom) ** (1 / LABELS))
+    for (_, client), height in zip(ends, heights):
         axes.text(len(callers) - 0.93, height, client.label, color=_colour(client), va="center")
     return figure
 
@@ -111,21 +113,12 @@ def _height(end: tuple[float, Client]) -> float:
     return end[0]
 
 
-def spread(heights: Sequence[float]) -> list[float]:
-    """Rising heights, so far apart on a logarithmic axis that labels there do not cover each other."""
+def spread(heights: Sequence[float], distance: float) -> list[float]:
+    """Rising heights, so far apart on a logarithmic axis (as a ratio) that labels there do not cover each other."""
     placed: list[float] = []
     for height in heights:
-        placed.append(max(height, placed[-1] * LABEL_DISTANCE) if placed else height)
+        placed.append(max(height, placed[-1] * distance) if placed else height)
     return placed
-
-
-def _thousands(value: float, _: Optional[int] = None) -> str:
-    return f"{value:,.0f}"
-
-
-def _some_thousands(value: float, _: Optional[int] = None) -> str:
-    """Between the powers of ten only a few."""
-    return _thousands(value) if f"{value:.0e}"[0] in "25" else ""
 
 
 # --- by client
@@ -154,7 +147,7 @@ def _latency(results: Results) -> Any:
         axes.annotate(f"{median:.1f}–{slow:.1f}", (slow, at), (8, 0), textcoords="offset points", va="center")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(_plain))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_formatter(FuncFormatter(_some))
     _name_rows(axes, [client for client, _ in rows])
     axes.set_title(f"latency of a put, ms, {CROWD} callers: median to 99th percentile (logarithmic; less is better)")
     return figure
@@ -191,3 +184,8 @@ def _name_rows(axes: Any, clients: Sequence[Client]) -> None:
 
 def _plain(value: float, _: Optional[int] = None) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _some(value: float, _: Optional[int] = None) -> str:
+    """Between the powers of ten only a few."""
+    return _plain(value) if f"{value:.0e}"[0] in "25" else ""

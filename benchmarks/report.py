@@ -67,7 +67,7 @@ def _by_callers(workload: Workload, measured: Sequence[Measured], cell: Cell) ->
         [LABELS[client], *(_cell(found.get((client, callers)), cell) for callers in workload.callers)]
         for client in clients
     ]
-    return table(["", *map(str, workload.callers)], rows)
+    return table(["client", *map(str, workload.callers)], rows)
 
 
 def _cell(measured: Optional[Measured], cell: Cell) -> str:
@@ -82,7 +82,7 @@ def _latencies(measured: Sequence[Measured]) -> str:
         for one in measured
         if one.callers == CROWD and one.rounds
     ]
-    return table(["", *PERCENTILES], rows) if rows else ""
+    return table(["client", *PERCENTILES], rows) if rows else ""
 
 
 def _memory(results: Results) -> str:
@@ -92,7 +92,7 @@ def _memory(results: Results) -> str:
         for client, start in results.start_rss.items()
         for kibs in [(start, results.find("put", CROWD, client).rss, results.find("range", 1, client).rss)]
     ]
-    return table(["", "start", f"put, {CROWD} callers", "range"], rows) if rows else ""
+    return table(["client", "start", f"put, {CROWD} callers", "range"], rows) if rows else ""
 
 
 def _versions(results: Results) -> str:
@@ -101,7 +101,7 @@ def _versions(results: Results) -> str:
         [LABELS[client], ", ".join(f"{name} {version}" for name, version in versions.items())]
         for client, versions in results.versions.items()
     ]
-    return table(["", "made of"], rows) if rows else ""
+    return table(["client", "made of"], rows) if rows else ""
 
 
 def _endurance(measured: Sequence[Measured]) -> str:
@@ -113,7 +113,7 @@ def _endurance(measured: Sequence[Measured]) -> str:
         for connections in [str(found["sockets"])]
     ]
     tenths = [f"{10 * part} %" for part in range(11)]
-    return table(["MiB", "calls", *tenths, "connections"], rows) if rows else ""
+    return table(["client, MiB", "calls", *tenths, "connections"], rows) if rows else ""
 
 
 def wanted(lines: Sequence[Ratio]) -> str:
@@ -128,7 +128,7 @@ def wanted(lines: Sequence[Ratio]) -> str:
         ]
         for line in lines
     ]
-    return table(["ours / theirs", "have", "wanted", "aim", ""], rows)
+    return table(["ours / theirs", "have", "wanted", "aim", "reached"], rows)
 
 
 def _cannot(results: Results) -> Iterator[str]:

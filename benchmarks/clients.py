@@ -28,6 +28,11 @@ class Client:
     scheme: str = "http"
 
     @property
+    def warm_up(self) -> int:
+        """How long it takes to warm up, in rounds: PyPy compiles what it has seen often enough."""
+        return 5 if self.environment == "pypy" else 1
+
+    @property
     def is_ours(self) -> bool:
         """Whether it is this package."""
         return self.worker == "txetcd"

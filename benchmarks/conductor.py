@@ -72,21 +72,30 @@ def measure(runners: Sequence[Runner], plan: Plan, results: Results, clean: Call
             results.measured += _compare(able, workload, callers, plan)
 
 
-def _compare(runners: Sequence[Runner], workload: Workload, callers: int, plan: Plan) -> list[Measured]:
+def _rounds(workload: Workload, plan: Plan) -> list[bool]:
+    """Of each round, whether it counts. Many calls are made once, and are warm enough in themselves."""
+    return [False, *plan.rounds * [True]] if workload.is_timed else [True]
+
+
+def _request(client: Client, workload: Workload, callers: int, plan: Plan, is_warm: bool) -> dict[str, Any]:
     request: dict[str, Any] = {"workload": workload.name, "callers": callers}
-    request.update({"seconds": plan.seconds} if workload.is_timed else {"count": plan.count})
+    if workload.is_timed:
+        return {**request, "seconds": plan.seconds * (1 if is_warm else client.warm_up)}
+    return {**request, "count": plan.count}
+
+
+def _compare(runners: Sequence[Runner], workload: Workload, callers: int, plan: Plan) -> list[Measured]:
     rounds: dict[str, list[dict[str, Any]]] = {runner.client.name: [] for runner in runners}
     errors: dict[str, str] = {}
-    # many calls are warm enough in themselves
-    for number in range(plan.rounds + 1 if workload.is_timed else 1):
+    for is_warm in _rounds(workload, plan):
         for runner in runners:
             name = runner.client.name
             if name in errors:
                 continue
-            answer = runner.ask(request)
+            answer = runner.ask(_request(runner.client, workload, callers, plan, is_warm))
             if "error" in answer:
                 errors[name] = answer["error"]
-            elif number or not workload.is_timed:
+            elif is_warm:
                 rounds[name].append(answer)
     return [
         Measured(workload.name, callers, name, [] if name in errors else found, errors.get(name))

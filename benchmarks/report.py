@@ -97,11 +97,11 @@ def _memory(results: Results) -> str:
 
 def _versions(results: Results) -> str:
     """Of each client, and of what it is made of."""
-    rows = [
-        [LABELS[client], ", ".join(f"{name} {version}" for name, version in versions.items())]
+    lines = {
+        LABELS[client]: ", ".join(f"{name} {version}" for name, version in versions.items())
         for client, versions in results.versions.items()
-    ]
-    return table(["client", "made of"], rows) if rows else ""
+    }
+    return "\n".join(f"* {label}: {made_of}" for label, made_of in lines.items())
 
 
 def _endurance(measured: Sequence[Measured]) -> str:

@@ -83,7 +83,7 @@ class Wrk(Program):
         if shutil.which("wrk") is None:
             raise Unavailable("there is no wrk on the PATH")
         said = subprocess.run(["wrk", "-v"], capture_output=True, text=True)
-        super().__init__(client, (said.stdout + said.stderr).split("[")[0].strip(), host_and_port)
+        super().__init__(client, (said.stdout + said.stderr).split()[1], host_and_port)
 
     def command(self, request: dict[str, Any]) -> list[str]:
         """The script sends a body that it is given."""

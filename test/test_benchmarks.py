@@ -299,7 +299,7 @@ class ReportTests(SynchronousTestCase):
             "aetcd   cannot",
             "* wrk (C, gateway) was left out: there is no wrk",
             "* aetcd cannot: range (callers: 1): larger than max",
-            "aetcd   aetcd 1.0.0",
+            "* aetcd: aetcd 1.0.0",
             "aetcd    1.00             2.00      -",
             "txetcd-native, put, 64 callers: throughput / best gRPC peer",
         ):
@@ -323,12 +323,14 @@ class FakeRunner:
         self.hello: dict[str, Any] = {"versions": {}}
         self._turns = turns
         self._error = error
+        self.requests: list[dict[str, Any]] = []
 
     def can(self, workload: str) -> bool:
         return workload != "range"
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         self._turns.append(self.client.name)
+        self.requests.append(request)
         return {"error": self._error} if self._error else one_round(len(self._turns))
 
     def stop(self) -> None:
@@ -354,6 +356,14 @@ class ConductorTests(SynchronousTestCase):
         rounds = [[found["operations"] for found in one.rounds] for one in results.measured]
         self.assertEqual(rounds, [[3, 5], [4, 6]])
 
+    def test_requests(self) -> None:
+        """What each is asked, first to warm up."""
+        cpython, pypy = FakeRunner(NATIVE, []), FakeRunner("txetcd-native-pypy", [])
+        self.measure("mixed", cpython, pypy)
+        request = {"workload": "mixed", "callers": 64, "seconds": 0.1}
+        self.assertEqual(cpython.requests, [request] * 3)
+        self.assertEqual(pypy.requests, [{**request, "seconds": 0.5}, request, request])
+
     def test_error(self) -> None:
         """Who cannot is not asked again; the others go on."""
         turns: list[str] = []
@@ -371,8 +381,9 @@ class ConductorTests(SynchronousTestCase):
     def test_counted(self) -> None:
         """Many calls are made once, without a warm-up."""
         turns: list[str] = []
-        self.assertEqual(len(self.measure("endurance", FakeRunner(NATIVE, turns)).measured[0].rounds), 1)
-        self.assertEqual(turns, [NATIVE])
+        runner = FakeRunner(NATIVE, turns)
+        self.assertEqual(len(self.measure("endurance", runner).measured[0].rounds), 1)
+        self.assertEqual(runner.requests, [{"workload": "endurance", "callers": 64, "count": 10}])
 
 
 class TableTests(SynchronousTestCase):

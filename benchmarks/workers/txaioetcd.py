@@ -7,16 +7,17 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from txaioetcd import Client, OpSet, Transaction, _client_commons
+from txaioetcd import Client, OpSet, Transaction, _client_commons, _client_tx
 
 from . import loads, twisted_crowd
 
 
 def mend_paths() -> None:
-    """Asks under ``/v3``."""
-    for name, path in list(vars(_client_commons).items()):
-        if name.startswith("ENDPOINT_"):
-            setattr(_client_commons, name, path.replace("/v3alpha/", "/v3/"))
+    """Asks under ``/v3``. Some of the paths are in both modules."""
+    for module in (_client_commons, _client_tx):
+        for name, path in list(vars(module).items()):
+            if name.startswith("ENDPOINT_"):
+                setattr(module, name, path.replace("/v3alpha/", "/v3/"))
 
 
 class Adapter:

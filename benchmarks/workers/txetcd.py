@@ -105,13 +105,13 @@ async def endurance(client: Adapter, port: int, callers: int, count: int) -> dic
 
 
 def connect(reactor: Any, url: str) -> twisted_crowd.Answer:
-    client, above = Adapter(Client(reactor, url)), above_transport(reactor, url)
+    client = Adapter(Client(reactor, url))
 
     async def answer(request: dict[str, Any]) -> dict[str, Any]:
         return await workloads.get(request["workload"], partial(twisted_crowd.crowd, client))(request)
 
     async def of_layer(request: dict[str, Any]) -> dict[str, Any]:
-        return await layer(reactor, above, request["seconds"])
+        return await layer(reactor, above_transport(reactor, url), request["seconds"])
 
     async def of_endurance(request: dict[str, Any]) -> dict[str, Any]:
         return await endurance(client, shared.host_and_port(url)[1], request["callers"], request["count"])

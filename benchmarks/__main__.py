@@ -126,8 +126,8 @@ def parse(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--rounds", type=int, default=5, help="that count, after one that does not (default: %(default)s)")
     add("--seconds", type=float, default=2.0, help="of each client in each round (default: %(default)s)")
-    add("--workloads", type=names(workloads), default=USUAL, help="by default %(default)s; there is endurance, too")
-    add("--clients", type=names(clients), default=clients, help="by default all: %(default)s")
+    add("--workloads", type=names(workloads), default=",".join(USUAL), help="by default %(default)s; or endurance")
+    add("--clients", type=names(clients), default=",".join(clients), help="by default all: %(default)s")
     add("--count", type=int, default=1_000_000, help="calls of the workload endurance (default: %(default)s)")
     add("--output", type=Path, default=ROOT / "docs", help="where the files go (default: docs)")
     return parser.parse_args(arguments)

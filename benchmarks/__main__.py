@@ -18,7 +18,7 @@ from typing import Any, Optional, Sequence
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
-from twisted.internet.threads import blockingCallFromThread, deferToThread
+from twisted.internet.threads import deferToThread
 
 from txetcd import Client, Compacted, OpSet, Transaction
 from txetcd.testing import EtcdProcess
@@ -52,9 +52,11 @@ async def compact(client: Client) -> None:
         await client.compact((await client.get(KEY)).header.revision, physical=True)
 
 
-def measure(reactor: Any, client: Client, url: str, options: argparse.Namespace) -> Results:
-    """All that is asked for, in a thread: what it waits for must not stop the reactor."""
-    results = Results()
+async def measure(reactor: Any, client: Client, url: str, options: argparse.Namespace) -> Results:
+    """
+    All that is asked for. What waits for workers does so in a thread, so that the reactor does not stand still. When it
+    ends, also by Ctrl-C, so do they.
+    """
     plan = conductor.Plan(
         [workload for workload in WORKLOADS if workload.name in options.workloads],
         options.rounds,
@@ -62,16 +64,18 @@ def measure(reactor: Any, client: Client, url: str, options: argparse.Namespace)
         options.count,
     )
 
-    def clean() -> None:
-        blockingCallFromThread(reactor, lambda: Deferred.fromCoroutine(compact(client)))
+    results, chosen = Results(), [one for one in CLIENTS if one.name in options.clients]
+    runners = await deferToThread(conductor.start, chosen, url.partition("://")[2], results)
 
-    chosen = [one for one in CLIENTS if one.name in options.clients]
-    runners = conductor.start(chosen, url.partition("://")[2], results)
-    try:
-        conductor.measure(runners, plan, results, clean)
-    finally:
+    def stop() -> None:
         for runner in runners:
             runner.stop()
+
+    reactor.addSystemEventTrigger("before", "shutdown", stop)
+    for step in conductor.steps(runners, plan):
+        await compact(client)
+        results.measured += await deferToThread(step)
+    stop()
     return results
 
 
@@ -102,7 +106,7 @@ async def run(reactor: Any, options: argparse.Namespace) -> None:
         async with etcd, Client(reactor, etcd.url) as client:
             facts = machine.facts(etcd.version, directory, options.rounds, options.seconds)
             await load(client)
-            results = await deferToThread(measure, reactor, client, etcd.url, options)
+            results = await measure(reactor, client, etcd.url, options)
     write(results, facts, options.output)
 
 

@@ -7,7 +7,8 @@ round, in each of them every client once. Only one measures at a time.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Callable, Iterable, Iterator, Sequence
 
 import attrs
 
@@ -54,12 +55,8 @@ def start(clients: Iterable[Client], host_and_port: str, results: Results) -> li
     return runners
 
 
-def measure(runners: Sequence[Runner], plan: Plan, results: Results, clean: Callable[[], None]) -> None:
-    """
-    Measures everything.
-
-    :param clean: called before each number of callers: the server shall not remember what came before.
-    """
+def steps(runners: Sequence[Runner], plan: Plan) -> Iterator[Callable[[], list[Measured]]]:
+    """What to do, one step for each number of callers; each takes its time, and tells what it has measured."""
     for workload in plan.workloads:
         able = [
             runner
@@ -67,9 +64,7 @@ def measure(runners: Sequence[Runner], plan: Plan, results: Results, clean: Call
             if (runner.can(workload.name) if workload.is_for_all else runner.client.is_ours)
         ]
         for callers in workload.callers:
-            clean()
-            print(f"{workload.name}, {callers} callers", flush=True)
-            results.measured += _compare(able, workload, callers, plan)
+            yield partial(_compare, able, workload, callers, plan)
 
 
 def _rounds(workload: Workload, plan: Plan) -> list[bool]:
@@ -85,6 +80,7 @@ def _request(client: Client, workload: Workload, callers: int, plan: Plan, is_wa
 
 
 def _compare(runners: Sequence[Runner], workload: Workload, callers: int, plan: Plan) -> list[Measured]:
+    print(f"{workload.name}, callers: {callers}", flush=True)
     rounds: dict[str, list[dict[str, Any]]] = {runner.client.name: [] for runner in runners}
     errors: dict[str, str] = {}
     for is_warm in _rounds(workload, plan):

@@ -79,11 +79,9 @@ class Worker:
         return self._read(LONG_PATIENCE if "count" in request else PATIENCE + request["seconds"])
 
     def stop(self) -> None:
-        """The end of its input ends it; it may be in the middle of something."""
+        """It may be in the middle of something, for which somebody waits in another thread."""
         self._process.kill()
         self._process.wait()
-        self._output.close()
-        self._errors.close()
 
     @property
     def _input(self) -> Any:

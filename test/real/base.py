@@ -22,6 +22,8 @@ from twisted.web.client import Agent
 
 from test.servers import AT_LENGTH, NEWEST, SERVERS, Server
 from txetcd import Client, KeySet, Timeout, never
+from txetcd._schema import Rpc
+from txetcd._url import check_urls, respoken
 from txetcd.testing import EtcdProcess, namespace
 
 Case = TypeVar("Case", bound=type)
@@ -36,30 +38,46 @@ _shared: dict[str, EtcdProcess] = {}
 """The running server of each version; each ends with the reactor, or with the interpreter."""
 
 
-def on_every_server(wanted: Callable[[Server], bool] = lambda server: True) -> Callable[[type], None]:
+GATEWAY, NATIVE = "http", "grpc"
+"""The transports, by the schemes of their URLs."""
+
+BOTH = (GATEWAY, NATIVE)
+
+
+def on_every_server(
+    wanted: Callable[[Server], bool] = lambda server: True, schemes: Sequence[str] = BOTH
+) -> Callable[[type], None]:
     """
-    Makes, of the class that it decorates, one test case for each server version, named after both.
+    Makes, of the class that it decorates, one test case for each server version and transport, named after all.
 
     :param wanted: for which servers.
+    :param schemes: for which transports.
     """
 
     def decorate(cls: type) -> None:
         module = __import__(cls.__module__, fromlist=["_"])
         for server in filter(wanted, SERVERS):
-            name = f"{cls.__name__}_{server.label.replace('.', '_')}"
-            setattr(module, name, type(name, (cls, TestCase), {"server": server, "__module__": cls.__module__}))
+            for scheme in schemes:
+                name = "_".join([cls.__name__, *([scheme] if scheme == NATIVE else []), *server.label.split(".")])
+                attributes = {"server": server, "scheme": scheme, "__module__": cls.__module__}
+                setattr(module, name, type(name, (cls, TestCase), attributes))
 
     return decorate
 
 
-def on_newest_server() -> Callable[[type], None]:
+def on_newest_server(schemes: Sequence[str] = BOTH) -> Callable[[type], None]:
     """As :func:`on_every_server`, for what does not depend on the version."""
-    return on_every_server(lambda server: server is NEWEST)
+    return on_every_server(lambda server: server is NEWEST, schemes)
 
 
-def on_every_server_at_length() -> Callable[[type], None]:
+def on_every_server_at_length(schemes: Sequence[str] = BOTH) -> Callable[[type], None]:
     """As :func:`on_every_server`, for what takes long, as all that needs several members."""
-    return on_every_server(lambda server: server in AT_LENGTH)
+    return on_every_server(lambda server: server in AT_LENGTH, schemes)
+
+
+def spoken(url: str, scheme: str) -> str:
+    """*url*, one of HTTP, for the transport that *scheme* stands for; with TLS if it has that."""
+    return respoken(url, scheme) or respoken(url, f"{scheme}s") or url
 
 
 class RealCase:
@@ -67,12 +85,15 @@ class RealCase:
     A test against the shared server of a version, with keys under a prefix of its own.
 
     :ivar server: which one.
-    :ivar url: where it is.
+    :ivar scheme: of the transport.
+    :ivar web: where it is, for HTTP.
+    :ivar url: where it is, for the transport.
     :ivar prefix: what the keys of this test begin with (``bytes``).
     :ivar etcd: a client, closed at the end.
     """
 
     server: Server
+    scheme: str
     timeout = 300
 
     async def start(self) -> None:
@@ -85,7 +106,8 @@ class RealCase:
         from twisted.internet import reactor
 
         self.reactor = reactor
-        self.url = await shared_url(reactor, self.server)
+        self.web = await shared_url(reactor, self.server)
+        self.url = spoken(self.web, self.scheme)
         self.prefix = namespace(self)
         self.etcd = self.client()
         self.addCleanup(self.etcd.delete, KeySet(self.prefix, prefix=True))
@@ -93,9 +115,22 @@ class RealCase:
 
     def client(self: Any, url: Optional[str] = None, **options: Any) -> Client:
         """Another client, closed at the end. It tries everything once, unless told otherwise: so each fault is seen."""
-        client = Client(self.reactor, url or self.url, **{"retry": never, **options})
+        urls = [spoken(one, self.scheme) for one in check_urls("url", url or self.url)]
+        client = Client(self.reactor, urls, **{"retry": never, **options})
         self.addCleanup(client.close)
         return client
+
+    def spoken(self: Any, url: str) -> str:
+        """*url*, one of HTTP, for the transport."""
+        return spoken(url, self.scheme)
+
+    def asks(self: Any, *rpcs: Rpc) -> Callable[[Any], bool]:
+        """For a :class:`FaultyProxy`: whether one of these is what a connection was asked last."""
+        if self.scheme == GATEWAY:
+            heads = tuple(b"POST %s " % (rpc.path or "").encode() for rpc in rpcs)
+            return lambda connection: bool(connection.request.startswith(heads))
+        methods = [rpc.method.encode() for rpc in rpcs]
+        return lambda connection: any(method in connection.request for method in methods)
 
     def key(self: Any, name: bytes) -> bytes:
         """The key of this name, under the prefix of this test."""
@@ -152,12 +187,12 @@ class RealCase:
         """What the gateway answers, plainly."""
         http = HTTPClient(Agent(self.reactor))
         content = json.dumps(message).encode()
-        response = await http.post((url or self.url) + path, data=content, reactor=self.reactor)
+        response = await http.post((url or self.web) + path, data=content, reactor=self.reactor)
         return json.loads(await response.content())
 
     async def metric(self: Any, name: str, url: Optional[str] = None) -> float:
         """One figure of ``/metrics``."""
-        response = await HTTPClient(Agent(self.reactor)).get((url or self.url) + "/metrics", reactor=self.reactor)
+        response = await HTTPClient(Agent(self.reactor)).get((url or self.web) + "/metrics", reactor=self.reactor)
         lines = (await response.text()).splitlines()
         return next(float(line.split()[1]) for line in lines if line.split()[:1] == [name])
 

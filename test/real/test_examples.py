@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SynchronousTestCase
 
-from test.real.base import RealCase, on_every_server
+from test.real.base import GATEWAY, RealCase, on_every_server
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,7 +54,7 @@ class Files(SynchronousTestCase):
             self.assertLessEqual(len((ROOT / "examples" / name).read_text().splitlines()), 60, name)
 
 
-@on_every_server()
+@on_every_server(schemes=[GATEWAY])
 class Examples(RealCase):
     """Each is run as a user would run it."""
 

@@ -15,7 +15,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from test.real.base import RealCase, on_every_server, on_newest_server, sockets_to
+from test.real.base import GATEWAY, RealCase, on_every_server, on_newest_server, sockets_to
 from txetcd import (
     Auth,
     Client,
@@ -212,7 +212,7 @@ class Walk(TestCase):
         self.assertEqual(len(foreign(Error(None, connectionDone))), 2)  # type: ignore[arg-type]  # this is the test
 
 
-@on_every_server()
+@on_every_server(schemes=[GATEWAY])
 class Results(RealCase):
     """What a server gives: one that nobody else has compacted."""
 
@@ -517,6 +517,6 @@ for _name, _fault in FAULTS.items():
     setattr(_Faults, f"test_{_name}", _test_of(_fault))
 
 
-@on_newest_server()
+@on_newest_server([GATEWAY])
 class Faults(_Faults):
     """What is at the other end is no etcd, or is none any more."""

@@ -18,7 +18,7 @@ import attrs
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SynchronousTestCase
 
-from test.real.base import RealCase, on_every_server
+from test.real.base import GATEWAY, RealCase, on_every_server
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = ROOT / "docs" / "guide.rst"
@@ -114,7 +114,7 @@ class Text(SynchronousTestCase):
         self.assertEqual({text: 1 for text in SAYS}, {text: sum(text in s.code for s in snippets()) for text in SAYS})
 
 
-@on_every_server()
+@on_every_server(schemes=[GATEWAY])
 class Guide(RealCase):
     """Each snippet is run as the body of a coroutine, in their order, with a client of its own."""
 

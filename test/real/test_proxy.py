@@ -20,7 +20,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from test.certificates import SelfSigned
-from test.real.base import QUICK, RealCase, on_newest_server
+from test.real.base import GATEWAY, QUICK, RealCase, on_newest_server
 from txetcd import Error
 from txetcd.testing import EtcdProcess, FaultyProxy
 from txetcd.testing._identity import Bootstrap, Peer, new_token
@@ -174,7 +174,7 @@ def text(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-@on_newest_server()
+@on_newest_server([GATEWAY])
 class Connections(ProxyCase):
     """Made, refused, dropped."""
 
@@ -333,7 +333,7 @@ class Connections(ProxyCase):
         self.assertEqual(await deferToThread(version), self.server.label)
 
 
-@on_newest_server()
+@on_newest_server([GATEWAY])
 class Requests(ProxyCase):
     """Before a request, after it, and inside."""
 
@@ -466,7 +466,7 @@ class Pieces(Protocol):
         self.pieces.append(data)
 
 
-@on_newest_server()
+@on_newest_server([GATEWAY])
 class Ways(ProxyCase):
     """Slow, or silent."""
 
@@ -585,7 +585,7 @@ class Ways(ProxyCase):
         self.assertEqual({tuple(versions) for end, _, versions in first if end is None}, {(1,)})
 
 
-@on_newest_server()
+@on_newest_server([GATEWAY])
 class Partition(RealCase):
     """Between the members of a cluster."""
 

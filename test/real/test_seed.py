@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutputAndValue
 
-from test.real.base import RealCase, on_every_server
+from test.real.base import GATEWAY, RealCase, on_every_server
 from txetcd import KeySet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -161,7 +161,7 @@ def program(url: str, snippet: str, names: str = "") -> str:
     return whole.replace("http://localhost:2379", url)
 
 
-@on_every_server()
+@on_every_server(schemes=[GATEWAY])
 class Snippets(RealCase):
     """Each in a program of its own; the keys are those of the snippets, so nothing else runs beside them."""
 

@@ -352,7 +352,7 @@ class DeadlineTests(AttemptsCase):
         """With what the last attempt said, as soon as there is no time for another one."""
         answered = self.put(1.0)
         count = 0
-        while not answered.called:
+        while self.transport.waiting or self.clock.getDelayedCalls():
             for call in list(self.transport.waiting):
                 count += 1
                 call.reply(refused())

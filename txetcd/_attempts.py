@@ -73,6 +73,13 @@ class Way:
     silence: Silence
     _metadata: dict[tuple[str, bool], Metadata] = attrs.field(factory=dict, init=False, repr=False)
 
+    def is_doubtful(self, url: str) -> bool:
+        """Whether an endpoint must be asked first of which cluster it is."""
+        if not self.identity.is_doubtful(url):
+            return False
+        # of a single one, as long as it is the same, nothing else is known, and what it answers tells
+        return len(self.endpoints) > 1 or not self.identity.has_been(url)
+
     def metadata(self, rpc: Rpc, request: Any) -> Metadata:
         """What goes along with a request: nearly always the same."""
         key = (self.tokens.token, self.requires_leader and needs_leader(rpc, request))
@@ -105,6 +112,93 @@ def _unknown(error: Error) -> OutcomeUnknown:
     unknown = OutcomeUnknown(error.code, error.message)
     unknown.__cause__ = error
     return unknown
+
+
+class FirstAttempt:
+    """
+    The first attempt at a call, which nearly always is the only one: what the others need is made when there are any.
+
+    :param way: how.
+    :param seconds: for the whole call.
+    :param is_idempotent: whether it does no harm to carry it out twice; ``None`` for what the table says.
+    :param on_end: called with this, or with the :class:`Attempts` that go on from here, and the result; tells what
+        ``done`` fires with.
+
+    :ivar rpc: as given.
+    :ivar done: fires as :meth:`Calls.call <txetcd._calls.Calls.call>` promises.
+    :ivar url: the endpoint that is asked (``str``).
+    :ivar began_at: when, in seconds of the clock (``float``).
+    :ivar asked_at: the same.
+    :ivar metadata: what goes along with it.
+    :ivar retries: 0.
+    """
+
+    __slots__ = ("_way", "rpc", "_request", "_seconds", "_is_idempotent", "_on_end", "done", "url", "began_at",
+                 "asked_at", "metadata", "_is_heard", "has_left")  # fmt: skip
+
+    retries = 0
+
+    def __init__(
+        self,
+        way: Way,
+        rpc: Rpc,
+        request: Any,
+        seconds: float,
+        is_idempotent: Optional[bool],
+        on_end: Callable[[Any, Any], Any],
+    ) -> None:
+        # Hot: with all that follows, the call layer costs a call a fifth of what the native transport does.
+        self._way = way
+        self.rpc = rpc
+        self._request = request
+        self._seconds = seconds
+        self._is_idempotent = is_idempotent
+        self._on_end = on_end
+        self.done: Deferred[Any]
+        self.began_at = self.asked_at = way.clock.seconds()
+        self.url = way.endpoints.pick(self.began_at)
+        self.metadata = way.metadata(rpc, request)
+        self._is_heard = self.has_left = False
+
+    def ask(self) -> Deferred[Any]:
+        """Sends it; returns ``done``, which does not fire before :meth:`listen`."""
+        way, seconds = self._way, self._seconds
+        has_others = len(way.endpoints) > 1
+        if has_others and is_repeatable(self.rpc, self._is_idempotent):
+            seconds *= _SHARE
+        self.done = way.transport.call(self.url, self.rpc, self._request, seconds, self.metadata)
+        if has_others:
+            self._is_heard = way.silence.began(self)
+        return self.done
+
+    def listen(self) -> Deferred[Any]:
+        """Waits for what comes of it; returns ``done``."""
+        return self.done.addBoth(self._came)
+
+    def _came(self, result: Any) -> Any:
+        way, is_failure = self._way, isinstance(result, Failure)
+        if self._is_heard:
+            way.silence.ended(self, not is_failure and needs_leader(self.rpc, self._request))
+        if not is_failure:
+            try:
+                way.identity.check(self.url, result)
+            except WrongCluster:
+                return self._go_on(Failure())
+            way.endpoints.worked(self.url)
+            return self._on_end(self, result)
+        if isinstance(result.value, CallCancelled) and not self.has_left:
+            return self._on_end(self, result)
+        return self._go_on(result)
+
+    def _go_on(self, failure: Failure) -> Deferred[Any]:
+        attempts = Attempts(self._way, self.rpc, self._request, self._seconds, self._is_idempotent, "", self._on_end)
+        return attempts.go_on(self, failure)
+
+    def leave(self) -> None:
+        """See :meth:`Attempts.leave`."""
+        if is_repeatable(self.rpc, None if self._is_idempotent else self._is_idempotent):
+            self.has_left = True
+            self.done.cancel()
 
 
 class Attempts:
@@ -164,12 +258,25 @@ class Attempts:
         self._asks = rpc
         self._work: Optional[Deferred[Any]] = None
         self.began_at: float = way.clock.seconds()
-        self.done: Deferred[Any] = Deferred(self._cancelled)
+        # fires when this ends, and ``done`` with it, which may be that of the first attempt
+        self._answer: Deferred[Any] = Deferred(self._cancelled)
+        self.done = self._answer
 
     def start(self) -> Deferred[Any]:
         """Begins; returns ``done``."""
         self._begin()
         return self.done
+
+    def go_on(self, first: FirstAttempt, failure: Failure) -> Deferred[Any]:
+        """Goes on from where the *first* attempt came to nothing; returns a Deferred that fires as ``done`` shall."""
+        self.done = first.done
+        self.began_at = self.asked_at = first.began_at
+        self.url, self.metadata = first.url, first.metadata
+        self._has_left = self._is_leaving = first.has_left
+        self._seconds = None
+        self.retries = 0
+        self._came(failure, self._answered, self._unanswered)
+        return self._answer
 
     # --- an attempt
 
@@ -185,8 +292,7 @@ class Attempts:
         self.retries += 1
         self.asked_at = way.clock.seconds()
         self.url = url = self._endpoint or way.endpoints.pick(self.asked_at, self._round)
-        # of a single one, as long as it is the same, nothing else is known, and what it answers tells
-        if way.identity.is_doubtful(url) and not (len(way.endpoints) == 1 and way.identity.has_been(url)):
+        if way.is_doubtful(url):
             self._follow(self._send(STATUS, Empty()), self._identified, self._not_identified)
         else:
             self._send_it()
@@ -399,7 +505,7 @@ class Attempts:
             self._is_over = True
             if isinstance(result, CallCancelled):
                 result = Failure(result)
-            self.done.callback(result if self._on_end is None else self._on_end(self, result))
+            self._answer.callback(result if self._on_end is None else self._on_end(self, result))
 
     def _cancelled(self, _: Deferred[Any]) -> None:
         if self._waiting is not None:

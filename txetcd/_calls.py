@@ -8,12 +8,13 @@ closed.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional, Protocol, TypeVar
+from typing import Any, Callable, Optional, Protocol, TypeVar, Union
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
-from ._attempts import Attempts, Way, explained
+from ._attempts import Attempts, FirstAttempt, Way, explained
+from ._backoff import Backoff, never
 from ._counters import Counters
 from ._retry import is_of_endpoint
 from ._schema import Rpc
@@ -179,6 +180,8 @@ class Calls:
         self._clock = way.clock
         self._transport = way.transport
         self._timeout = DEFAULT_TIMEOUT if timeout is None else timeout
+        # a policy of the user's may cancel the call that it is asked about, and only attempts notice that
+        self._is_tame = way.policy is never or isinstance(way.policy, Backoff)
         # the value says whether it must not stop half-way
         self._under_way: dict[Deferred[Any], bool] = {}
         # those that are cancelled because the client is closed, and not by the user
@@ -273,7 +276,13 @@ class Calls:
         must_finish: bool,
     ) -> Deferred[Any]:
         seconds = self._timeout if timeout is None else timeout
-        attempts = Attempts(self._way, rpc, request, seconds, is_idempotent, endpoint, self._ended)
+        way = self._way
+        if self._is_tame and not endpoint and not way.tokens.is_missing:
+            first = FirstAttempt(way, rpc, request, seconds, is_idempotent, self._ended)
+            if not way.is_doubtful(first.url):
+                self._under_way[first.ask()] = must_finish
+                return first.listen()
+        attempts = Attempts(way, rpc, request, seconds, is_idempotent, endpoint, self._ended)
         self._under_way[attempts.done] = must_finish
         return attempts.start()
 
@@ -358,17 +367,18 @@ class Calls:
             finished.callback(None)
         return gone
 
-    def _ended(self, attempts: Attempts, result: Any) -> Any:
+    def _ended(self, attempts: Union[FirstAttempt, Attempts], result: Any) -> Any:
         answer, rpc = attempts.done, attempts.rpc
         must_finish = self._under_way.pop(answer)
         if must_finish and self._when_finished:
             # what follows from this call is asked by the callbacks that come after this one
             self._clock.callLater(0, self._check_finished)
         # whatever is not to be finished ends because of that, whoever has passed it on
-        is_closed = answer in self._closed or (self.is_closed and not must_finish)
-        self._closed.discard(answer)
-        if is_closed and isinstance(result, Failure) and isinstance(result.value, CallCancelled):
-            result = Failure(self.located(Closed(maybe_applied=result.value.maybe_applied), rpc))
+        if self.is_closed:
+            is_closed = answer in self._closed or not must_finish
+            self._closed.discard(answer)
+            if is_closed and isinstance(result, Failure) and isinstance(result.value, CallCancelled):
+                result = Failure(self.located(Closed(maybe_applied=result.value.maybe_applied), rpc))
         seconds = self._clock.seconds() - attempts.began_at
         self._counters.count(rpc.name, attempts.url, seconds, max(attempts.retries, 0), result)
         return result

@@ -32,7 +32,7 @@ _log = Logger()
 @attrs.frozen(init=False)
 class TLS:
     """
-    How the connections of a client are secured, if its URL is one with ``https://``.
+    How the connections of a client are secured, if its URL is one with ``https://`` or ``grpcs://``.
 
     The server's certificate is always verified: it must be valid now, come from an authority that is trusted, and be
     for the host of the URL, by its subjectAltName. There is no way to switch that off.

@@ -73,15 +73,18 @@ class Client:
 
     :param reactor: the reactor.
     :param url: the URL of the server (``str``), such as ``"http://localhost:2379"`` (the default, if the environment
-        has no ``ETCD_URL``); of several members a list of them, or one text with commas in between.
-    :param pool: a ``twisted.web.client.HTTPConnectionPool`` to use for calls, instead of one of our own.
+        has no ``ETCD_URL``); of several members a list of them, or one text with commas in between. With ``http://``
+        and ``https://`` etcd's JSON gateway is asked, with ``grpc://`` and ``grpcs://`` its native protocol is spoken:
+        at the same port, and faster.
+    :param pool: a ``twisted.web.client.HTTPConnectionPool`` to use for calls, instead of one of our own; for
+        ``http://`` and ``https://`` only, as *agent*.
     :param timeout: seconds for each call, unless it is told otherwise; 10 by default.
     :param connect_timeout: seconds for one attempt to connect, the TLS handshake included; 5 by default.
     :param agent: any ``twisted.web.iweb.IAgent`` to make requests with, instead of one of our own; excludes *pool*.
     :param credentials: ``("user", "password")``, or a token of yours (``str``).
-    :param tls: how connections are secured, if the URL is one with ``https://``: a :class:`~txetcd.TLS`. Without it the
-        system's trust store counts, and no certificate is shown. Excludes *agent*. A *pool* must not be shared by
-        clients with different ones.
+    :param tls: how connections are secured, if the URL is one with ``https://`` or ``grpcs://``: a
+        :class:`~txetcd.TLS`. Without it the system's trust store counts, and no certificate is shown. Excludes *agent*.
+        A *pool* must not be shared by clients with different ones.
     :param require_leader: let a member that is cut off from the others refuse at once, so that another one is asked.
     :param retry: how long to wait before trying again: called with the number of rounds that have failed (from 1 on; a
         round has failed when a majority of the endpoints has), tells the seconds, or ``None`` to give up. By default
@@ -195,8 +198,8 @@ class Client:
     def sync_endpoints(self, timeout: Optional[float] = None) -> Deferred[tuple[str, ...]]:
         """
         Asks the cluster which members it has, and makes what they advertise to clients the endpoints (``Client.Sync``
-        of etcd's Go client): but for learners, members that have not started, and URLs of another scheme. What is
-        under way goes on where it is.
+        of etcd's Go client), with the scheme of the client: but for learners, members that have not started, and URLs
+        that have TLS where the client has none, or the other way round. What is under way goes on where it is.
 
         :returns: a Deferred that fires with the URLs (``tuple`` of ``str``). It fails with
             :class:`~txetcd.Unavailable` if there are none, or as every call; then the endpoints stay as they are.

@@ -13,18 +13,19 @@ from pathlib import Path
 from textwrap import dedent, indent
 from types import CodeType
 from typing import Any, Iterator
+from urllib.parse import urlsplit
 
 import attrs
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SynchronousTestCase
 
-from test.real.base import GATEWAY, RealCase, on_every_server
+from test.real.base import RealCase, on_every_server
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = ROOT / "docs" / "guide.rst"
 BLOCK = re.compile(r"^\.\. code:: python\n\n((?: .*\n|\n)+)", re.MULTILINE)
 
-URL = "http://localhost:2379"
+PLACE = "localhost:2379"
 """Where the server is, in the guide."""
 
 BEFORE = {b"config/mode": b"dark", b"seat": b"berta"}
@@ -42,6 +43,7 @@ SAYS = {
     "proxy.cut_answer": "there it is: b'value'",
     'auth.grant_role("anna", "writer")': "a writer may READ KeySet(b'address')",
     "etcd.maintenance.disarm())": "ended: []",
+    "grpc://": "faster: b'short'",
     "TLS(": "TLS(ca_file='ca.pem', cert_file='client.pem', key_file='client.key', server_name=None)",
 }
 """What the snippet with this text in it prints, besides other lines perhaps."""
@@ -70,9 +72,9 @@ class Snippet:
         """What is neither imported nor made in it, nor given."""
         return set(_global_names(self.compiled)) - set(dir(builtins))
 
-    def at(self, url: str) -> Snippet:
-        """With the server at this URL."""
-        return attrs.evolve(self, code=self.code.replace(URL, url))
+    def at(self, place: str) -> Snippet:
+        """With the server at this host and port."""
+        return attrs.evolve(self, code=self.code.replace(PLACE, place))
 
     async def run(self, *given: Any) -> None:
         namespace: dict[str, Any] = {}
@@ -114,12 +116,13 @@ class Text(SynchronousTestCase):
         self.assertEqual({text: 1 for text in SAYS}, {text: sum(text in s.code for s in snippets()) for text in SAYS})
 
 
-@on_every_server(schemes=[GATEWAY])
+@on_every_server()
 class Guide(RealCase):
     """Each snippet is run as the body of a coroutine, in their order, with a client of its own."""
 
     async def start(self: Any) -> None:
-        self.url = (await self.own_server()).url
+        self.web = (await self.own_server()).url
+        self.url = self.spoken(self.web)
         self.etcd = self.client()
         for key, value in BEFORE.items():
             await self.etcd.set(key, value)
@@ -131,7 +134,7 @@ class Guide(RealCase):
             printed.append(" ".join(str(word) for word in words))
 
         async with self.client() as etcd:
-            running = self.soon(snippet.at(self.url).run(self.reactor, etcd, note))
+            running = self.soon(snippet.at(urlsplit(self.web).netloc).run(self.reactor, etcd, note))
             # meanwhile somebody makes the changes that it may wait for
             while not running.called:
                 await self.etcd.set(b"config/colour", b"red")

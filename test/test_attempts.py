@@ -14,7 +14,14 @@ from txetcd import _schema as schema
 from txetcd._attempts import Attempts
 from txetcd._backoff import Backoff, never
 from txetcd._calls import Calls
-from txetcd._messages import Acknowledgement, CompactionRequest, Empty, LeaseGrantRequest, SnapshotResponse
+from txetcd._messages import (
+    Acknowledgement,
+    CompactionRequest,
+    Empty,
+    LeaseGrantRequest,
+    MemberListRequest,
+    SnapshotResponse,
+)
 from txetcd._transport import Metadata
 from txetcd.errors import (
     Closed,
@@ -510,7 +517,8 @@ class MetadataTests(AttemptsCase):
             (schema.PUT, PUT, True),
             (schema.LEASE_GRANT, GRANT, True),
             (schema.STATUS, Empty(), False),
-            (schema.MEMBER_LIST, Empty(), True),
+            (schema.MEMBER_LIST, MemberListRequest(True), True),
+            (schema.MEMBER_LIST, MemberListRequest(), False),
         ):
             pending = self.calls.call(rpc, request)
             self.assertEqual(self.transport.next(rpc).metadata, Metadata("", wanted), request)

@@ -17,7 +17,7 @@ from ._endpoints import Endpoints
 from ._identity import Identity
 from ._messages import Empty
 from ._retry import Next, is_of_endpoint, is_repeatable, next_step
-from ._schema import STATUS, Rpc
+from ._schema import MEMBER_LIST, RANGE, RPCS, STATUS, Rpc
 from ._silence import Silence
 from ._tokens import Tokens
 from ._transport import CallCancelled, Metadata, Transport
@@ -91,9 +91,18 @@ class Way:
         return metadata
 
 
+_OF_MEMBER = frozenset(name for name in RPCS if name.startswith("Maintenance."))
+"""What a member is asked of itself."""
+
+_PERHAPS_OF_MEMBER = frozenset((RANGE.name, MEMBER_LIST.name))
+"""What it may be asked to answer as it knows it itself."""
+
+
 def needs_leader(rpc: Rpc, request: Any) -> bool:
     """Whether the answer of a member that is cut off is of no use: not if it is asked what it knows itself."""
-    return not rpc.name.startswith("Maintenance.") and not getattr(request, "serializable", False)
+    if rpc.name in _PERHAPS_OF_MEMBER:
+        return not request.serializable
+    return rpc.name not in _OF_MEMBER
 
 
 def explained(error: Error, rpc: Rpc) -> Error:

@@ -70,5 +70,11 @@ class Deadlines:
             # whoever is told may end others
             while step in self._steps:
                 next(iter(self._steps[step])).expire()
-        if self._steps and self._timer is None:
-            self._set_timer(min(self._steps))
+        self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        # whoever was told may have added another one, and so set a timer, but not for those that were there before
+        if self._steps:
+            step = min(self._steps)
+            if self._timer is None or step < self._next:
+                self._set_timer(step)

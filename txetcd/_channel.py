@@ -147,7 +147,7 @@ class Channel(protocol.Protocol):
         core = self._core
         if core.needs_sending and not self._is_held and self.transport is not None:
             self.transport.write(core.take())
-        if core.is_leaving:
+        if core.is_leaving and not core.is_broken:
             self._leave([stream.owner for stream in core.withdraw()])
             if not len(core):
                 self.abort()
@@ -156,6 +156,9 @@ class Channel(protocol.Protocol):
         if not self._has_left:
             self._has_left = True
             self._on_leaving(self, unsent)
+        else:
+            for exchange in unsent:
+                exchange.on_loss(self._reason, False)
 
     def pauseProducing(self) -> None:
         """The peer takes no more just now."""
@@ -217,6 +220,8 @@ class Channel(protocol.Protocol):
             stream.owner.on_violation(what, stream.is_sent)
         if self.transport is not None:
             self.transport.write(self._core.take())
+            # with TLS it would not end as long as there is somebody who may have more to write
+            self.transport.unregisterProducer()
             self.transport.finish()  # type: ignore[attr-defined]  # see _connections
             self._goodbye = self._clock.callLater(_GOODBYE, self.abort)
 

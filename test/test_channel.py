@@ -1,0 +1,565 @@
+"""
+A connection over which gRPC is spoken: when it writes, how it finds out that nobody is there, and how it ends.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import ITCPTransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from test.fakes import Case, Reactor, Wire
+from test.fakes_http2 import SHAKEN, Asked, GrpcServer, framed, goodbye
+from txetcd import _frames as f
+from txetcd._channel import LIVENESS, Channel
+from txetcd._grpc import request_block
+from txetcd.errors import WrongProtocol
+
+BLOCK = request_block(False, "etcd.example:2379", "/a/b", None, "", False)
+SMALL = framed(b"x")
+LARGE = framed(b"x" * 200_000)
+LOST = "the connection was lost before the answer was complete: "
+INTERNAL_ERROR = f.ERRORS.index("INTERNAL_ERROR")
+PING = f.pack(f.PING, 0, 0, bytes(8))
+
+
+@implementer(ITCPTransport)
+class Line(Wire):
+    """
+    A connection whose writes are counted.
+
+    :ivar writes: what was written, at a time.
+    :ivar is_stuck: whether the peer takes nothing.
+    """
+
+    def __init__(self, clock: Any, protocol: Any) -> None:
+        super().__init__(clock, protocol)
+        self.writes: list[bytes] = []
+        self.is_stuck = self.has_delay = False
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self.has_delay = not enabled
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+        super().write(data)
+
+    def finish(self) -> None:
+        """As a socket with TLS: not while the peer takes nothing, or a producer may have more."""
+        if not self.is_stuck and self.producer is None:
+            self.loseConnection()
+
+
+class Exchange:
+    """What hears of an exchange, and notes it."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+        self.stream: Any = None
+
+    def on_data(self, stream: Any, data: bytes) -> None:
+        self.heard.append(data)
+
+    def on_end(self, stream: Any) -> None:
+        self.heard.append("end")
+
+    def on_loss(self, why: str, is_sent: bool) -> None:
+        self.heard.append((why, is_sent))
+
+    def on_violation(self, what: str, is_sent: bool) -> None:
+        self.heard.append(("violation", what, is_sent))
+
+
+class ChannelCase(Case):
+    """A channel on a connection in memory, and a server."""
+
+    clock: Reactor
+
+    def setUp(self) -> None:
+        self.clock = Reactor()
+        self.left: list[list[Any]] = []
+        self.channel = Channel(self.clock, lambda channel, unsent: self.left.append(unsent))
+        self.line = Line(self.clock, self.channel)
+        self.channel.makeConnection(self.line)
+        self.server = GrpcServer(self.line)
+
+    def tearDown(self) -> None:
+        if not self.line.is_lost:
+            self.channel.abort()
+            self.clock.advance(0)
+        self.assertTrue(self.line.is_lost)
+        self.assertLessEqual(len(self.left), 1)
+        for name in ("channel", "line", "server"):
+            self.__dict__.pop(name)
+        super().tearDown()
+
+    def shake_hands(self, **limits: int) -> None:
+        """The channel is ready."""
+        self.server = GrpcServer(self.line, **limits)
+        self.server.talk()
+        self.assertIs(self.successResultOf(self.channel.when_ready()), self.channel)
+        self.line.writes.clear()
+
+    def begin(self, data: bytes = SMALL, is_urgent: bool = False) -> Exchange:
+        exchange = Exchange()
+        exchange.stream = self.channel.begin(exchange, BLOCK, data, is_urgent)
+        return exchange
+
+    def asked(self, at: int = -1) -> Asked:
+        self.clock.advance(0)
+        self.server.talk()
+        return self.server.asked[at]
+
+
+class WriteTests(ChannelCase):
+    """What is written in one turn goes out together."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.shake_hands()
+
+    def test_first_at_once(self) -> None:
+        """The first one of an idle connection waits for nothing."""
+        for _ in range(3):
+            exchange = self.begin()
+            self.assertEqual(len(self.line.writes), 1)
+            self.server.talk()
+            self.server.answer(self.server.asked[-1], b"y")
+            self.assertEqual(exchange.heard, [framed(b"y"), "end"])
+            self.line.writes.clear()
+
+    def test_others_together(self) -> None:
+        exchanges = [self.begin() for _ in range(100)]
+        self.assertEqual(len(self.line.writes), 1)
+        self.clock.advance(0)
+        self.assertEqual(len(self.line.writes), 2)
+        self.clock.advance(0)
+        self.assertEqual(len(self.line.writes), 2)
+        self.asked()
+        self.assertEqual([asked.data for asked in self.server.asked], [SMALL] * 100)
+        self.assertTrue(all(exchange.stream.is_sent for exchange in exchanges))
+
+    def test_answers_to_what_came(self) -> None:
+        """What is begun and reset while something is received goes out at the end of that, in one piece."""
+        first, second = self.begin(), self.begin()
+        self.clock.advance(0)
+        self.line.writes.clear()
+
+        def go_on(stream: Any) -> None:
+            self.begin()
+            self.begin()
+            self.channel.reset(second.stream)
+
+        first.on_end = go_on  # type: ignore[method-assign]  # another one
+        self.server.talk()
+        self.line.writes.clear()
+        self.server.answer(self.server.asked[0], b"y")
+        self.assertEqual(len(self.line.writes), 1)
+        self.server.talk()
+        self.assertEqual([asked.is_whole for asked in self.server.asked], [True] * 4)
+        self.assertEqual(self.server.asked[1].reset, f.CANCEL)
+        self.assertEqual(second.heard, [])
+        self.assertEqual(self.line.writes[1:], [])
+
+    def test_no_delay(self) -> None:
+        """The system does not join them once more."""
+        self.assertFalse(self.line.has_delay)
+
+    def test_held(self) -> None:
+        """When the peer takes no more, nothing is claimed to be sent."""
+        first = self.begin()
+        self.channel.pauseProducing()
+        waiting = [self.begin() for _ in range(3)]
+        large = self.begin(LARGE)
+        self.clock.advance(0)
+        self.assertEqual(len(self.line.writes), 1)
+        self.assertEqual([one.stream.is_sent for one in (first, *waiting, large)], [True] + [False] * 4)
+        urgent = self.begin(is_urgent=True)
+        self.channel.resumeProducing()
+        self.assertEqual(len(self.line.writes), 2)
+        self.assertEqual([one.stream.id for one in (urgent, *waiting, large)], [3, 5, 7, 9, 11])
+        self.assertTrue(all(one.stream.is_sent for one in waiting))
+        self.asked()
+        self.assertTrue(large.stream.is_sent)
+
+    def test_held_amid(self) -> None:
+        """So is the rest of a large one."""
+        large = self.begin(LARGE)
+        self.channel.pauseProducing()
+        self.server.talk()
+        self.assertFalse(large.stream.is_sent)
+        before = len(self.server.asked[0].data)
+        self.server.talk()
+        self.assertEqual(len(self.server.asked[0].data), before)
+        self.channel.resumeProducing()
+        self.server.talk()
+        self.assertEqual(self.server.asked[0].data, LARGE)
+        self.assertTrue(large.stream.is_sent)
+
+    def test_held_and_lost(self) -> None:
+        """It was not sent, and certainly not processed."""
+        first = self.begin()
+        self.channel.pauseProducing()
+        second = self.begin()
+        self.channel.stopProducing()
+        self.line.lose()
+        self.assertEqual([first.heard[0][1], second.heard[0][1]], [True, False])
+
+    def test_pause(self) -> None:
+        """The answer of a stream that is paused stops at its window; of one that goes on, it goes on."""
+        exchange = self.begin()
+        asked = self.asked()
+        self.server.begin(asked)
+        self.channel.pause(exchange.stream)
+        room = self.server.h2.local_flow_control_window(asked.stream_id)
+        while room:
+            self.server.say(asked, bytes(min(room, 16_384)))
+            self.server.talk()
+            room = self.server.h2.local_flow_control_window(asked.stream_id)
+        self.channel.resume(exchange.stream)
+        self.clock.advance(0)
+        self.server.talk()
+        self.assertGreater(self.server.h2.local_flow_control_window(asked.stream_id), 1_000_000)
+
+
+class LivenessTests(ChannelCase):
+    """Whether anybody is there."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.shake_hands()
+        self.pings: list[float] = []
+
+    def pass_time(self, seconds: float, is_answering: bool = False) -> None:
+        """Notes when there is a ping, and that nobody was told to go away for it."""
+        for _ in range(round(seconds * 8)):
+            self.clock.advance(1 / 8)
+            if PING in b"".join(self.line.writes):
+                self.pings.append(self.clock.seconds())
+                if is_answering:
+                    self.server.talk()
+            self.line.writes.clear()
+
+    def test_idle(self) -> None:
+        """Nobody is asked for a sign of life when nothing is under way, and there is no timer."""
+        exchange = self.begin()
+        self.server.answer(self.asked(), b"y")
+        self.assertEqual(exchange.heard[-1], "end")
+        self.pass_time(30)
+        self.assertEqual(self.pings, [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_silent(self) -> None:
+        """Asked after five seconds, or up to ten; dead five later."""
+        for delay in (0.0, 0.125, 2.5, 4.875):
+            self.setUp()
+            exchange = self.begin()
+            self.pass_time(delay)
+            if delay:
+                self.server.ping = self.server.h2.ping(bytes(8))
+                self.server.flush()
+            self.pass_time(20)
+            (at,) = self.pings
+            self.assertTrue(5 <= at - delay <= 10, (delay, at))
+            why = f"{LOST}it was silent, and did not answer a ping within 5 seconds"
+            self.assertEqual(exchange.heard, [(why, True)])
+            self.assertTrue(self.line.is_lost)
+            self.assertEqual(self.left, [[]])
+
+    def test_dead_in_time(self) -> None:
+        self.begin()
+        self.pass_time(14.875)
+        self.assertFalse(self.line.is_lost)
+        self.pass_time(0.25)
+        self.assertTrue(self.line.is_lost)
+
+    def test_answered(self) -> None:
+        """A ping that is answered is life enough; and etcd minds none, as they come seldom."""
+        exchange = self.begin()
+        self.pass_time(100, is_answering=True)
+        self.assertEqual(exchange.heard, [])
+        self.assertGreaterEqual(len(self.pings), 8)
+        for before, after in zip(self.pings, self.pings[1:]):
+            self.assertGreater(after - before, LIVENESS)
+
+    def test_anything_counts(self) -> None:
+        """Data for any stream, or what is said in no stream's name."""
+        exchange = self.begin()
+        asked = self.asked()
+        self.server.begin(asked)
+        for _ in range(10):
+            self.server.say(asked, b"z")
+            self.pass_time(4.5)
+            self.server.raw(f.pack(f.SETTINGS, 0, 0))
+            self.pass_time(4.5)
+        self.assertEqual((self.pings, exchange.heard), ([], [b"z"] * 10))
+
+    def test_never_close(self) -> None:
+        """However calls come and go, and whatever was heard."""
+        for number in range(200):
+            exchange = self.begin()
+            self.pass_time(number % 30 / 8)
+            self.channel.reset(exchange.stream)
+            self.pass_time(number % 17 / 8)
+            if number % 9 == 0:
+                self.server.talk()
+                self.server.raw(f.pack(f.PING, f.ACK, 0, bytes(8)))
+            if self.line.is_lost:
+                self.setUp()
+        for before, after in zip(self.pings, self.pings[1:]):
+            self.assertGreaterEqual(after - before, LIVENESS)
+
+    def test_alive_again(self) -> None:
+        """A ping that was not answered in vain is not held against it later."""
+        self.begin()
+        self.pass_time(11, is_answering=False)
+        self.assertEqual(len(self.pings), 1)
+        self.server.talk()
+        self.pass_time(8)
+        self.assertFalse(self.line.is_lost)
+        self.pass_time(15)
+        self.assertEqual((len(self.pings), self.line.is_lost), (2, True))
+
+
+class GoodbyeTests(ChannelCase):
+    """The server goes."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.shake_hands(streams=2)
+
+    def test_idle(self) -> None:
+        self.server.raw(goodbye(0))
+        self.assertEqual(self.left, [[]])
+        self.clock.advance(0)
+        self.assertTrue(self.line.is_aborted)
+
+    def test_begun_and_waiting(self) -> None:
+        """What was processed goes on to its end, what was not is told so, and what waits can be begun elsewhere."""
+        first, second, third, fourth = (self.begin() for _ in range(4))
+        self.asked()
+        self.server.raw(goodbye(1, f.ENHANCE_YOUR_CALM, b"too many\n pings"))
+        why = "the server says goodbye (ENHANCE_YOUR_CALM: too many pings)"
+        self.assertEqual(second.heard, [(why, False)])
+        self.assertEqual(self.left, [[third, fourth]])
+        self.assertFalse(self.line.is_aborted)
+        self.server.answer(self.server.asked[0], b"y")
+        self.assertEqual(first.heard, [framed(b"y"), "end"])
+        self.assertTrue(self.line.is_aborted)
+        self.assertEqual([third.heard, fourth.heard], [[], []])
+
+    def test_in_two_steps(self) -> None:
+        """As Go's server does it: first that there shall be no more, later which were the last."""
+        first, second = self.begin(), self.begin()
+        self.asked()
+        self.server.raw(goodbye(2**31 - 1, said=b"graceful_stop"))
+        self.assertEqual((self.left, first.heard, second.heard), ([[]], [], []))
+        self.server.raw(goodbye(1))
+        self.assertEqual(second.heard, [("the server says goodbye (NO_ERROR: graceful_stop)", False)])
+        self.line.close()
+        self.assertEqual(first.heard, [(f"{LOST}the server says goodbye (NO_ERROR: graceful_stop)", True)])
+
+    def test_all_unprocessed(self) -> None:
+        exchanges = [self.begin() for _ in range(4)]
+        self.clock.advance(0)
+        self.server.raw(goodbye(0))
+        self.assertEqual([len(one.heard) for one in exchanges], [1, 1, 0, 0])
+        self.assertTrue(self.line.is_aborted)
+        self.assertEqual(self.left, [exchanges[2:]])
+
+    def test_begun_too_late(self) -> None:
+        """Whoever begins something here all the same is told."""
+        first = self.begin()
+        self.asked()
+        self.server.raw(goodbye(1))
+        late = self.begin()
+        self.clock.advance(0)
+        self.assertEqual([is_sent for _, is_sent in late.heard], [False])
+        self.server.answer(self.server.asked[0], b"y")
+        self.assertEqual(first.heard[-1], "end")
+        self.assertTrue(self.line.is_aborted)
+
+    def test_reset_by_the_client(self) -> None:
+        """The last one may end from our side: then nobody needs the connection."""
+        first = self.begin()
+        self.asked()
+        self.server.raw(goodbye(1))
+        self.assertFalse(self.line.is_aborted)
+        self.channel.reset(first.stream)
+        self.clock.advance(0)
+        self.assertTrue(self.line.is_aborted)
+
+    def test_refused(self) -> None:
+        """A stream that is refused was not processed; one that is reset, nobody knows."""
+        first, second = self.begin(), self.begin()
+        self.asked()
+        self.server.reset(self.server.asked[0], f.REFUSED_STREAM)
+        self.server.reset(self.server.asked[1], INTERNAL_ERROR)
+        self.assertEqual(first.heard, [("the server refuses it", False)])
+        self.assertEqual(second.heard, [("the server has reset the stream (INTERNAL_ERROR)", True)])
+        self.assertEqual(self.left, [])
+
+
+class ViolationTests(ChannelCase):
+    """The server violates the protocol."""
+
+    def violate(self) -> None:
+        self.server.raw(f.pack(f.PING, 0, 0, b"short"))
+
+    def assert_told(self, *exchanges: Exchange) -> None:
+        what = "the server violates HTTP/2: PING of a wrong size (FRAME_SIZE_ERROR)"
+        for exchange in exchanges:
+            self.assertEqual(exchange.heard, [("violation", what, exchange.stream.is_sent)])
+        self.server.talk()
+        self.assertEqual(self.server.gone, (f.FRAME_SIZE_ERROR, b"PING of a wrong size"))
+
+    def test_open(self) -> None:
+        """Everybody is told, and so is the server, whose connection ends as soon as it has heard."""
+        self.shake_hands(streams=1)
+        first, second = self.begin(), self.begin()
+        self.asked()
+        self.violate()
+        self.assertEqual([first.stream.is_sent, second.stream.is_sent], [True, False])
+        self.assertEqual(self.left, [[]])
+        self.clock.advance(0)
+        self.assertTrue(self.line.is_lost)
+        self.assertFalse(self.line.is_aborted)
+        self.assert_told(first, second)
+
+    def test_server_takes_nothing(self) -> None:
+        """It is dropped all the same, a little later."""
+        self.shake_hands()
+        exchange = self.begin()
+        self.channel.pauseProducing()
+        self.line.is_stuck = True
+        self.violate()
+        self.clock.advance(0.9)
+        self.assertFalse(self.line.is_lost)
+        self.violate()
+        self.clock.advance(0.2)
+        self.assertTrue(self.line.is_aborted and self.line.is_lost)
+        self.assert_told(exchange)
+
+    def test_leaving(self) -> None:
+        """Even when it was about to go."""
+        self.shake_hands()
+        exchange = self.begin()
+        self.asked()
+        self.server.raw(goodbye(1))
+        self.violate()
+        self.assertFalse(self.line.is_aborted)
+        self.clock.advance(0)
+        self.assert_told(exchange)
+        self.assertTrue(self.line.is_lost)
+
+    def test_goodbye_in_the_same_breath(self) -> None:
+        """What waits is not processed, whether it moves or is told so."""
+        self.shake_hands(streams=1)
+        first, second = self.begin(), self.begin()
+        self.asked()
+        self.server.raw(goodbye(1) + f.pack(f.PING, 0, 0, b"short"))
+        self.assertIs(first.heard[0][2], True)
+        self.assertEqual((second.heard or [(0, 0, False)])[0][2], False)
+        self.clock.advance(0)
+
+    def test_before_the_handshake(self) -> None:
+        waiting = self.channel.when_ready()
+        self.violate()
+        error = self.failureResultOf(waiting, WrongProtocol).value
+        self.assertEqual(error.message, "not sent: the server violates HTTP/2: not SETTINGS first (PROTOCOL_ERROR)")
+        self.clock.advance(0)
+        self.assertTrue(self.line.is_lost)
+
+    def test_before_anybody_asks(self) -> None:
+        self.violate()
+        self.failureResultOf(self.channel.when_ready(), WrongProtocol)
+        self.clock.advance(0)
+
+    def test_flawed_stream(self) -> None:
+        """That is the end of one exchange, and not of the others."""
+        self.shake_hands()
+        first, second = self.begin(), self.begin()
+        self.asked()
+        self.server.raw(f.pack(f.DATA, 0, 1, b"too early"))
+        self.assertEqual(first.heard, [("violation", "data before the headers of the answer (PROTOCOL_ERROR)", True)])
+        self.server.answer(self.server.asked[1], b"y")
+        self.assertEqual(second.heard[-1], "end")
+
+
+class EndTests(ChannelCase):
+    """The connection ends."""
+
+    def test_ready(self) -> None:
+        """Whoever asks hears it as soon as the server has told its settings and acknowledged ours."""
+        waiting = self.channel.when_ready()
+        for at in range(len(SHAKEN)):
+            self.assertNoResult(waiting)
+            self.line.send(SHAKEN[at : at + 1])
+        self.assertIs(self.successResultOf(waiting), self.channel)
+
+    def test_lost_before(self) -> None:
+        """Whether somebody waits for it already, or asks only then."""
+        for is_early in (True, False):
+            self.setUp()
+            waiting = self.channel.when_ready() if is_early else None
+            self.line.lose()
+            self.failureResultOf(waiting or self.channel.when_ready(), ConnectionLost)
+            self.assertEqual(self.left, [[]])
+
+    def test_given_up(self) -> None:
+        """Whoever does not wait any more drops it."""
+        self.cancelled(self.channel.when_ready())
+        self.clock.advance(0)
+        self.assertTrue(self.line.is_aborted)
+
+    def test_lost_amid(self) -> None:
+        """What was sent may have been processed, all else was not."""
+        self.shake_hands(streams=2)
+        sent, large, waiting = self.begin(), self.begin(LARGE), self.begin()
+        self.clock.advance(0)
+        self.line.lose()
+        why = f"{LOST}it broke off"
+        self.assertEqual([one.heard for one in (sent, large, waiting)], [[(why, True)], [(why, False)], [(why, False)]])
+        self.assertEqual(self.left, [[]])
+
+    def test_lost_in_the_answer(self) -> None:
+        self.shake_hands()
+        exchange = self.begin()
+        self.server.begin(self.asked())
+        self.line.close()
+        self.assertEqual(exchange.heard, [(f"{LOST}the server closed it", True)])
+
+    def test_lost_before_anything_is_written(self) -> None:
+        """Nothing is done later."""
+        self.shake_hands()
+        self.begin()
+        late = self.begin()
+        self.line.lose()
+        self.channel.reset(late.stream)
+        self.channel.pause(late.stream)
+        self.channel.resume(late.stream)
+        self.channel.abort()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_last_number(self) -> None:
+        """When the numbers of streams are used up, what waits goes elsewhere."""
+        self.shake_hands()
+        self.channel._core._next_id = 2**31 - 3
+        exchanges = [self.begin() for _ in range(4)]
+        self.clock.advance(0)
+        self.assertEqual([one.stream.id for one in exchanges], [2**31 - 3, 2**31 - 1, 0, 0])
+        self.assertEqual(self.left, [exchanges[2:]])
+        self.assertFalse(self.line.is_aborted)
+        self.line.lose()
+
+    def test_unconnected(self) -> None:
+        """Something that never was connected can be told that it is over."""
+        unconnected: list[Any] = []
+        channel = Channel(self.clock, lambda channel, unsent: unconnected.append(unsent))
+        channel.abort()
+        channel.connectionLost(Failure(ConnectionLost()))
+        self.failureResultOf(channel.when_ready(), ConnectionLost)
+        self.assertEqual(unconnected, [[]])

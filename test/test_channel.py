@@ -185,6 +185,17 @@ class WriteTests(ChannelCase):
         self.asked()
         self.assertTrue(large.stream.is_sent)
 
+    def test_held_in_the_same_turn(self) -> None:
+        """What was claimed to be sent before is: it must not wait with that claim for as long as the peer likes."""
+        exchanges = [self.begin() for _ in range(3)]
+        self.assertTrue(all(exchange.stream.is_sent for exchange in exchanges))
+        self.channel.pauseProducing()
+        self.server.talk()
+        self.assertEqual([asked.is_whole for asked in self.server.asked], [True] * 3)
+        late = self.begin()
+        self.clock.advance(0)
+        self.assertFalse(late.stream.is_sent)
+
     def test_held_amid(self) -> None:
         """So is the rest of a large one."""
         large = self.begin(LARGE)

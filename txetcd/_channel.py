@@ -162,6 +162,8 @@ class Channel(protocol.Protocol):
 
     def pauseProducing(self) -> None:
         """The peer takes no more just now."""
+        # what was said to be sent in this turn must not wait for the peer
+        self._flush()
         self._is_held = True
         self._core.hold()
 

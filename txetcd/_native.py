@@ -17,6 +17,7 @@ from typing import Any, Callable, Optional
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
@@ -87,6 +88,9 @@ class _Exchange:
     def move(self) -> None:
         """On to another channel: on this one it will not begin. Once only, or it would be moved for ever."""
         self.channel = self.stream = None
+        if self.is_over:
+            # somebody has ended it who was told of another one
+            return
         if self._was_moved:
             self.fail(Unavailable(None, "not sent: the server says goodbye as soon as it is connected"))
         else:
@@ -345,7 +349,7 @@ class _Peer:
         parts = urlsplit(url)
         self._is_secure = parts.scheme == "grpcs"
         self._host, self._port = parts.hostname or "", parts.port or _DEFAULT_PORT
-        self._authority = f"{parts.netloc.rpartition(':')[0] if parts.port else parts.netloc}:{self._port}"
+        self._authority = ""
         self._connector = connector
         self._connect_timeout = connect_timeout
         self.clock = clock
@@ -400,10 +404,15 @@ class _Peer:
         factory = Factory.forProtocol(lambda: Channel(self.clock, self._left))
         factory.noisy = False
         # a host name may turn out to be none
-        endpoint = maybeDeferred(self._connector.endpoint, self._host, self._port, self._is_secure)
+        endpoint = maybeDeferred(self._endpoint)
         self._connecting = connecting = endpoint.addCallback(lambda endpoint: endpoint.connect(factory))
         connecting.addCallback(self._shake_hands, began)
         connecting.addCallbacks(self._connected, self._not_connected)
+
+    def _endpoint(self) -> IStreamClientEndpoint:
+        host = self._host if self._host.isascii() else self._host.encode("idna").decode("ascii")
+        self._authority = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
+        return self._connector.endpoint(self._host, self._port, self._is_secure)
 
     def _shake_hands(self, channel: Channel, began: float) -> Deferred[Channel]:
         left = max(0.0, began + self._connect_timeout - self.clock.seconds())
@@ -502,7 +511,9 @@ class Native:
         unsent = [call for call in self._calls if call.peer is peer and not call.is_sent]
         # the last first: those wait for a place, and must not get one when an earlier one gives it back
         for call in reversed(unsent):
-            call.leave()
+            # whoever is told may end a call that was sent, and so make room for one that was not
+            if not call.is_sent:
+                call.leave()
 
     def close(self) -> Deferred[None]:
         """See :meth:`Transport.close <txetcd._transport.Transport.close>`."""
@@ -511,7 +522,7 @@ class Native:
             call.close()
         for stream in list(self._streams):
             stream.close()
-        for peer in self._peers.values():
+        for peer in list(self._peers.values()):
             peer.close()
         self._deadlines.stop()
         return self._connections.abort()

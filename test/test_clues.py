@@ -143,10 +143,13 @@ class TlsTests(SynchronousTestCase):
         """What to use instead, by what should be spoken."""
         self.assertIn("use http://", tls_failure(HTTP_1, "wrong version number"))
         self.assertIn("use grpc://", tls_failure(HTTP_2, "wrong version number"))
+        self.assertIn("TLS failed", tls_failure(HTTP_1, "tlsv1 alert no application protocol"))
         self.assertIn("use http://", no_tls(HTTP_1))
         self.assertIn("use grpc://", no_tls(HTTP_2))
         told = "the server did not agree on 'h2' (ALPN): it does not speak gRPC there"
         self.assertEqual(told, no_alpn(HTTP_2))
+        said = "tlsv1 alert no application protocol"
+        self.assertEqual(f"{told} ({said})", tls_failure(HTTP_2, said))
 
     def test_client_certificate(self) -> None:
         for said, _, words in SAID:

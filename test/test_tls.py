@@ -19,7 +19,7 @@ from twisted.protocols import tls as twisted_tls
 from twisted.trial.unittest import SynchronousTestCase
 
 from test.certificates import CLIENT, DAY, Authority, Certificate, SelfSigned, write
-from test.fakes import Wire, fake_way, requests_in, response
+from test.fakes import Case, Reactor, Wire, fake_way, requests_in, response
 from test.test_gateway import GatewayCase
 from txetcd import _schema as schema
 from txetcd._calls import Calls
@@ -105,12 +105,14 @@ class TlsServer:
         self._wire.send(self._said())
 
 
-class TlsCase(GatewayCase):
+class TlsFiles(Case):
     """
-    Calls over TLS.
+    What both sides speak TLS by.
 
     :ivar directory: for the files of this test.
     """
+
+    clock: Reactor
 
     def setUp(self) -> None:
         super().setUp()
@@ -123,16 +125,6 @@ class TlsCase(GatewayCase):
 
     def file(self, name: str, *content: bytes) -> str:
         return write(self.directory / name, *content)
-
-    def at(self, url: str = URL, **tls: Any) -> None:
-        """Goes on with this URL, and the authority of these tests."""
-        tls.setdefault("ca_file", self.ca_file)
-        self.use(Gateway(self.clock, 5.0, tls=TLS(**tls)))
-        self.calls = Calls(fake_way(self.clock, self.gateway, url))
-
-    def stream(self) -> Deferred[None]:
-        """Begins a stream."""
-        return self.calls.stream(schema.SNAPSHOT, Empty(), print).ended
 
     def context(self, certificate: Certificate, clients: Optional[Authority] = None, newest: int = 0) -> SSL.Context:
         """
@@ -150,6 +142,20 @@ class TlsCase(GatewayCase):
             context.load_verify_locations(self.file("clients.pem", clients.pem))
             context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *found: bool(found[-1]))
         return context
+
+
+class TlsCase(TlsFiles, GatewayCase):
+    """Calls over TLS."""
+
+    def at(self, url: str = URL, **tls: Any) -> None:
+        """Goes on with this URL, and the authority of these tests."""
+        tls.setdefault("ca_file", self.ca_file)
+        self.use(Gateway(self.clock, 5.0, tls=TLS(**tls)))
+        self.calls = Calls(fake_way(self.clock, self.gateway, url))
+
+    def stream(self) -> Deferred[None]:
+        """Begins a stream."""
+        return self.calls.stream(schema.SNAPSHOT, Empty(), print).ended
 
     def serve(self, context: SSL.Context, at: int = -1) -> TlsServer:
         """Lets an attempt to connect, by default the last, succeed, and talks until nobody has more to say."""

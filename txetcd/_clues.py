@@ -117,6 +117,8 @@ _NOT_TLS = ("wrong version number", "packet length too long", "record layer fail
 
 _NO_AGREEMENT = "alert handshake failure"
 
+_NO_PROTOCOL = "alert no application protocol"
+
 _UNTRUSTED = "certificate verify failed"
 
 _OF_THE_CLIENT = ("certificate required", "alert bad certificate", "alert unknown ca", "alert certificate")
@@ -157,6 +159,8 @@ def tls_failure(dialect: Dialect, said: str) -> str:
         return f"the server wants a client certificate that it trusts ({said})"
     if any(words in said for words in _NOT_TLS):
         return f"the server does not speak TLS there: use {dialect.scheme}:// ({said})"
+    if dialect.alpn and _NO_PROTOCOL in said:
+        return f"{no_alpn(dialect)} ({said})"
     if _NO_AGREEMENT in said:
         return f"the server refuses this kind of TLS, or wants a client certificate ({said})"
     return f"TLS failed ({said})"

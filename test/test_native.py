@@ -87,7 +87,9 @@ class RequestTests(NativeCase):
     def test_read(self) -> None:
         found = self.get()
         server = self.serve()
-        self.assertEqual((server.asked[0].headers[":path"], server.asked[0].message), ("/etcdserverpb.KV/Range", GET_BYTES))
+        self.assertEqual(
+            (server.asked[0].headers[":path"], server.asked[0].message), ("/etcdserverpb.KV/Range", GET_BYTES)
+        )
         server.answer(server.asked[0], FOUND)
         self.assertEqual(self.successResultOf(found), RANGE)
 
@@ -204,7 +206,9 @@ class RequestTests(NativeCase):
             server.answer(self.sent(server)[-1], answer)
         paths = [asked.headers[":path"].rpartition("/")[2] for asked in server.asked]
         self.assertEqual(paths, ["Put", "LeaseRevoke", "LeaseKeepAlive", "Range", "Put", "Put", "Put"])
-        self.assertEqual([asked.message[-1:] for asked in server.asked if "Put" in asked.headers[":path"]], [b"0", b"1", b"2", b"3"])
+        self.assertEqual(
+            [asked.message[-1:] for asked in server.asked if "Put" in asked.headers[":path"]], [b"0", b"1", b"2", b"3"]
+        )
         for one in (*others, *urgent):
             self.successResultOf(one)
 
@@ -288,7 +292,9 @@ class ConnectionTests(NativeCase):
             for _ in range(2):
                 server = self.accept()
                 server.raw(f.pack(f.SETTINGS, 0, 0) + f.pack(f.SETTINGS, f.ACK, 0) + f.pack(f.GOAWAY, 0, 0, bytes(8)))
-            self.assert_fails(waiting, Unavailable, False, "not sent: the server says goodbye as soon as it is connected")
+            self.assert_fails(
+                waiting, Unavailable, False, "not sent: the server says goodbye as soon as it is connected"
+            )
             self.clock.advance(0)
             self.assertEqual(self.network.open, [])
         self.assertEqual(self.network.attempts, 6)
@@ -385,8 +391,14 @@ class AnswerTests(NativeCase):
             ([("begin",), ("say", framed(WRITTEN)), ("end", "many")], "the answer ended with a bad grpc-status"),
             ([("begin",), ("say", framed(WRITTEN)), ("end", 17)], "the answer ended with a bad grpc-status"),
             ([("begin",), ("say", framed(WRITTEN)), ("end", "-1")], "the answer ended with a bad grpc-status"),
-            ([("begin",), ("say", b"\1" + framed(WRITTEN)[1:])], "a message that is compressed, which nobody has asked for"),
-            ([("begin",), ("say", b"\0\xff\xff\xff\xff")], "a message of 4294967295 bytes, and more than 536870912 are not taken"),
+            (
+                [("begin",), ("say", b"\1" + framed(WRITTEN)[1:])],
+                "a message that is compressed, which nobody has asked for",
+            ),
+            (
+                [("begin",), ("say", b"\0\xff\xff\xff\xff")],
+                "a message of 4294967295 bytes, and more than 536870912 are not taken",
+            ),
         ):
             for begin in (self.put, self.get):
                 error = self.answered(begin, *said)
@@ -436,7 +448,13 @@ class AnswerTests(NativeCase):
     def test_common_name(self) -> None:
         """What etcd says of a certificate's CommonName through a proxy."""
         error = self.answered(
-            self.put, ("page", 401, "text/plain", b"CommonName of client sending a request against gateway will be ignored and not used as expected")
+            self.put,
+            (
+                "page",
+                401,
+                "text/plain",
+                b"CommonName of client sending a request against gateway will be ignored and not used as expected",
+            ),
         )
         self.assertIsInstance(error, CommonNameIgnored)
 
@@ -534,7 +552,9 @@ class StreamTests(NativeCase):
 
     def test_not_of_etcd(self) -> None:
         """Each message is looked at."""
-        stream = self.native.stream(URL, schema.LEASE_KEEP_ALIVE, LeaseKeepAliveRequest(1), self.came.append, Metadata())
+        stream = self.native.stream(
+            URL, schema.LEASE_KEEP_ALIVE, LeaseKeepAliveRequest(1), self.came.append, Metadata()
+        )
         server = self.serve()
         server.begin(server.asked[0])
         server.say(server.asked[0], framed(WRITTEN + b"\x10\x01") + framed(WRITTEN + b"\x10\x02"))
@@ -684,7 +704,9 @@ class CallTests(NativeCase):
         waiting = self.put()
         server = self.serve()
         server.answer(server.asked[0], b"\x0a\x08\x08\x01\x10\x02\x18\x03\x20\x04")
-        self.assertEqual(self.successResultOf(waiting).header, Header(raft_term=4, revision=3, cluster_id=1, member_id=2))
+        self.assertEqual(
+            self.successResultOf(waiting).header, Header(raft_term=4, revision=3, cluster_id=1, member_id=2)
+        )
 
     def test_twice(self) -> None:
         """A call that is cancelled twice, or after its end, is no harm."""

@@ -110,7 +110,9 @@ class MomentCase(NativeCase):
     def assert_seen(self, moment: str, is_sent: bool) -> None:
         """The server has seen as much as was said."""
         if self.server is not None and moment != "held" and not self.server.wire.is_lost:
-            whole = [asked for asked in self.sent(self.server) if asked.headers[":path"] != "/etcdserverpb.KV/RangeStream"]
+            whole = [
+                asked for asked in self.sent(self.server) if asked.headers[":path"] != "/etcdserverpb.KV/RangeStream"
+            ]
             self.assertEqual(any(asked.is_whole for asked in whole), is_sent and bool(whole), moment)
 
     def fails(self, waiting: Deferred[Any], cls: type[Error], maybe_applied: bool, told: str = "") -> None:
@@ -296,7 +298,9 @@ class LossTests(MomentCase):
         self.network.refuse()
         self.clock.advance(1)
         for one in waiting:
-            self.assert_fails(one, Unavailable, False, "not sent: port 2379 refuses connections: is etcd running there?")
+            self.assert_fails(
+                one, Unavailable, False, "not sent: port 2379 refuses connections: is etcd running there?"
+            )
         self.assert_works()
 
     def test_unknown_host(self) -> None:
@@ -387,7 +391,9 @@ class LeaveTests(MomentCase):
         return Transaction(success=[OpSet(b"key", LARGE)])
 
     def test_room_made_by_whoever_is_told(self) -> None:
-        first, second, third = (self.native.call(URL, schema.PUT, OpSet(b"k", v), 9.0, Metadata()) for v in (b"1", b"2", b"3"))
+        first, second, third = (
+            self.native.call(URL, schema.PUT, OpSet(b"k", v), 9.0, Metadata()) for v in (b"1", b"2", b"3")
+        )
         server = self.serve(streams=1)
         third.addErrback(lambda _: first.cancel())
         self.native.leave(URL)
@@ -457,9 +463,9 @@ class ReentrancyTests(MomentCase):
             lambda calls: [self.begin("put").addErrback(lambda _: None) for _ in range(3)],
             lambda calls: self.native.close(),
             lambda calls: self.native.leave(URL),
-            lambda calls: self.native.call("grpc://new.example", schema.PUT, OpSet(b"k", b"v"), 9.0, Metadata()).addErrback(
-                lambda _: None
-            ),
+            lambda calls: self.native.call(
+                "grpc://new.example", schema.PUT, OpSet(b"k", b"v"), 9.0, Metadata()
+            ).addErrback(lambda _: None),
         ]
 
     def ends(self) -> list[Callable[[GrpcServer], Any]]:
@@ -473,8 +479,12 @@ class ReentrancyTests(MomentCase):
             lambda server: server.raw(goodbye(0)),
             lambda server: server.raw(goodbye(3)),
             lambda server: server.raw(b"\xff" * 100),
-            lambda server: server.raw(b"".join(f.pack(f.RST_STREAM, 0, asked.stream_id, f.pack_word(7)) for asked in server.asked)),
-            lambda server: server.raw(b"".join(f.pack(f.RST_STREAM, 0, asked.stream_id, f.pack_word(2)) for asked in server.asked)),
+            lambda server: server.raw(
+                b"".join(f.pack(f.RST_STREAM, 0, asked.stream_id, f.pack_word(7)) for asked in server.asked)
+            ),
+            lambda server: server.raw(
+                b"".join(f.pack(f.RST_STREAM, 0, asked.stream_id, f.pack_word(2)) for asked in server.asked)
+            ),
             lambda server: self.clock.advance(3.1),
             lambda server: self.native.leave(URL),
             lambda server: self.native.close(),
@@ -493,7 +503,9 @@ class ReentrancyTests(MomentCase):
                 for limit in (2, 100):
                     self.meddle(meddle, end, limit)
 
-    def meddle(self, meddle: Callable[[list[Deferred[Any]]], Any], end: Callable[[GrpcServer], Any], limit: int) -> None:
+    def meddle(
+        self, meddle: Callable[[list[Deferred[Any]]], Any], end: Callable[[GrpcServer], Any], limit: int
+    ) -> None:
         calls: list[Deferred[Any]] = []
         results: dict[int, Any] = {}
         is_met: list[int] = []
@@ -703,4 +715,3 @@ class StormTests(MomentCase):
             self.assertEqual(self.network.open, [])
             self.clock.advance(10)
             self.setUp()
-

@@ -1,6 +1,6 @@
 """
-Calls over the native transport to what is no etcd, or is one that is asked in the wrong way, or one that means harm: the
-one line of the error says what to look at, in plain words, and nothing of it is left.
+Calls over the native transport to what is no etcd, or is one that is asked in the wrong way, or one that means harm:
+the one line of the error says what to look at, in plain words, and nothing of it is left.
 """
 
 from __future__ import annotations
@@ -344,7 +344,9 @@ class HarmTests(StrangerCase):
                     server = answer()
                     error = self.failureResultOf(waiting, Error).value
                     self.assertIn(told, str(error))
-                    self.assertEqual(error.maybe_applied, begin == self.put and not isinstance(error, Unavailable), error)
+                    self.assertEqual(
+                        error.maybe_applied, begin == self.put and not isinstance(error, Unavailable), error
+                    )
                     self.assert_works(server)
                     self.hang_up()
 

@@ -223,7 +223,7 @@ class Channel(protocol.Protocol):
         if self.transport is not None:
             self.transport.write(self._core.take())
             # with TLS it would not end as long as there is somebody who may have more to write
-            self.transport.unregisterProducer()
+            self.transport.unregisterProducer()  # type: ignore[attr-defined]  # it is connected
             self.transport.finish()  # type: ignore[attr-defined]  # see _connections
             self._goodbye = self._clock.callLater(_GOODBYE, self.abort)
 

@@ -16,7 +16,7 @@ from test.fakes_http2 import SHAKEN, Asked, GrpcServer, framed, goodbye
 from txetcd import _frames as f
 from txetcd._channel import LIVENESS, Channel
 from txetcd._grpc import request_block
-from txetcd.errors import WrongProtocol
+from txetcd.errors import Unavailable, WrongProtocol
 
 BLOCK = request_block(False, "etcd.example:2379", "/a/b", None, "", False)
 SMALL = framed(b"x")
@@ -526,14 +526,24 @@ class EndTests(ChannelCase):
         self.clock.advance(0)
         self.assertTrue(self.line.is_aborted)
 
+    def test_goodbye_before(self) -> None:
+        """Why it ended is told in the server's words."""
+        waiting = self.channel.when_ready()
+        self.server.raw(f.pack(f.SETTINGS, 0, 0) + goodbye(0, said=b"not today"))
+        self.clock.advance(0)
+        error = self.failureResultOf(waiting, Unavailable).value
+        self.assertEqual(error.message, "not sent: the server says goodbye (NO_ERROR: not today)")
+        self.assertTrue(self.line.is_lost)
+
     def test_lost_amid(self) -> None:
         """What was sent may have been processed, all else was not."""
         self.shake_hands(streams=2)
         sent, large, waiting = self.begin(), self.begin(LARGE), self.begin()
         self.clock.advance(0)
         self.line.lose()
-        why = f"{LOST}it broke off"
-        self.assertEqual([one.heard for one in (sent, large, waiting)], [[(why, True)], [(why, False)], [(why, False)]])
+        self.assertEqual(sent.heard, [(f"{LOST}it broke off", True)])
+        for one in (large, waiting):
+            self.assertEqual(one.heard, [("the connection was lost: it broke off", False)])
         self.assertEqual(self.left, [[]])
 
     def test_lost_in_the_answer(self) -> None:

@@ -17,7 +17,7 @@ from . import _http2 as http2
 from ._clues import HTTP_2
 from ._connections import describe
 from ._frames import error_name
-from .errors import WrongProtocol
+from .errors import Unavailable, WrongProtocol
 
 LIVENESS = 5.0
 """
@@ -235,10 +235,11 @@ class Channel(protocol.Protocol):
             if timer is not None and timer.active():
                 timer.cancel()
         self._leave([])
-        self._not_ready(reason)
+        self._not_ready(Failure(Unavailable(None, f"not sent: {self._reason}")) if self._reason else reason)
         why = self._reason or describe(HTTP_2, [reason.value])
         for stream in self._core.abandon():
-            stream.owner.on_loss(f"the connection was lost before the answer was complete: {why}", stream.is_sent)
+            when = " before the answer was complete" if stream.is_sent else ""
+            stream.owner.on_loss(f"the connection was lost{when}: {why}", stream.is_sent)
 
     def _not_ready(self, reason: Failure) -> None:
         if self._waiting is None:

@@ -20,7 +20,7 @@ from txetcd import _schema as schema
 from txetcd._calls import Calls
 from txetcd._messages import Empty
 from txetcd._native import Native
-from txetcd.errors import Error, ProtocolViolation
+from txetcd.errors import Error
 from txetcd.ops import OpGet, OpSet
 from txetcd.values import Header, KeyValue, Range, Revision
 
@@ -40,7 +40,7 @@ GRPC = (("content-type", "application/grpc"),)
 SHAKEN = f.pack(f.SETTINGS, 0, 0) + f.pack(f.SETTINGS, f.ACK, 0)
 """All that a server must have said before it is asked."""
 
-TRIFLE = 16_384
+FRAME_SIZE = 16_384
 """Bytes of a frame at the most."""
 
 
@@ -165,9 +165,9 @@ class GrpcServer:
 
     def say(self, asked: Asked, data: bytes, is_all: bool = False) -> None:
         """Says some of an answer, as it is."""
-        for at in range(0, len(data) or 1, TRIFLE):
-            piece = data[at : at + TRIFLE]
-            self.h2.send_data(asked.stream_id, piece, end_stream=is_all and at + TRIFLE >= len(data))
+        for at in range(0, len(data) or 1, FRAME_SIZE):
+            piece = data[at : at + FRAME_SIZE]
+            self.h2.send_data(asked.stream_id, piece, end_stream=is_all and at + FRAME_SIZE >= len(data))
         self.flush()
 
     def end(self, asked: Asked, status: Any = 0, said: str = "") -> None:
@@ -290,8 +290,3 @@ class NativeCase(Case):
         self.assertIn(self.calls.endpoint, str(error))
         self.assertNotIn("twisted", repr(error))
         return error
-
-    def assert_lost(self, waiting: Deferred[Any], text: str, is_sent: bool, is_write: bool, cls: type[Error]) -> None:
-        """It failed with that class or, if nobody knows more than what was sent, as such a call does."""
-        maybe_applied = is_sent and is_write
-        self.assert_fails(waiting, cls, maybe_applied, text if is_sent or cls is ProtocolViolation else "not sent: ")

@@ -156,12 +156,12 @@ class RequestTests(NativeCase):
 
     def test_many_deadlines(self) -> None:
         """The blocks that are kept for the next call do not grow without bound."""
-        waiting = [self.call(timeout=1 + number / 10) for number in range(2500)]
+        waiting = [self.call(timeout=1 + number / 10) for number in range(1200)]
         server = self.serve(streams=5000)
         (peer,) = self.native._peers.values()
         self.assertLessEqual(len(peer._blocks), 1000)
         found = [asked.headers["grpc-timeout"] for asked in server.asked]
-        self.assertEqual(found[::1000], ["1100m", "101100m", "201100m"])
+        self.assertEqual(found[::600], ["1100m", "61100m"])
         for one in waiting:
             self.cancelled(one)
 

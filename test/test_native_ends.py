@@ -703,7 +703,7 @@ class StormTests(MomentCase):
     """A server that does what it likes, and a user, too."""
 
     def test_storms(self) -> None:
-        for seed in range(150):
+        for seed in range(80):
             storm = Storm(self, seed)
             storm.go()
             self.native.close()

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from test.fakes import Names, Wire, response
-from test.fakes_http2 import GRPC, SHAKEN, URL, WRITTEN, GrpcServer, NativeCase, framed
+from test.fakes_http2 import SHAKEN, URL, WRITTEN, GrpcServer, NativeCase, framed
 from txetcd import _frames as f
 from txetcd._http2 import MAX_NOISE, MAX_OWED
 from txetcd.errors import Error, OutcomeUnknown, ProtocolViolation, Timeout, TLSFailed, Unavailable, WrongProtocol
@@ -383,7 +383,6 @@ class HarmTests(StrangerCase):
         server = self.asked()
         server.raw(HEAD + f.pack(f.DATA, 0, 1, framed(WRITTEN)) + TAIL)
         self.assertEqual(self.successResultOf(waiting).header.revision, 7)
-        self.assertEqual(GRPC, (("content-type", "application/grpc"),))
 
 
 REFUSED = network.ConnectionRefusedError()

@@ -37,8 +37,8 @@ _INDEXED = {(b":method", b"POST"): b"\x83", (b":scheme", b"http"): b"\x86", (b":
 
 def encode(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     """A header block that no table is needed for, and that changes none."""
-    # a secret must not get into anybody's table, and a constant block needs none: literals without indexing
-    return b"".join(_INDEXED.get(field) or b"\x00" + _string(field[0]) + _string(field[1]) for field in fields)
+    # a secret must not get into anybody's table, a proxy's neither, and a constant block needs none: never indexed
+    return b"".join(_INDEXED.get(field) or b"\x10" + _string(field[0]) + _string(field[1]) for field in fields)
 
 
 # --- in
@@ -51,6 +51,8 @@ _MAX_KEPT = 256
 
 
 _GRPC_STATUS = re.compile("[0-9]{1,2}")
+# with what the messages are written in, or with parameters; that of browsers (grpc-web) is another one
+_GRPC_TYPE = re.compile("application/grpc(?![^+;])")
 
 
 @attrs.frozen(eq=False)
@@ -75,7 +77,7 @@ class Fields:
 
     @is_grpc.default
     def _is_grpc(self) -> bool:
-        return self.status == 200 and self.values.get("content-type", "").startswith("application/grpc")
+        return self.status == 200 and bool(_GRPC_TYPE.match(self.values.get("content-type", "")))
 
     @grpc_status.default
     def _grpc_status(self) -> int:
@@ -89,16 +91,21 @@ NO_FIELDS = Fields({}, 0, None)
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _BAD_VALUE = re.compile(rb"[\x00\r\n]|\A[ \t]|[ \t]\Z")
 _STATUS = re.compile(rb"[1-9][0-9][0-9]")
-_OF_CONNECTION = frozenset((b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"))
+_OF_CONNECTION = frozenset((
+    b"connection", b"proxy-connection", b"keep-alive", b"te", b"transfer-encoding", b"upgrade",
+))  # fmt: skip
+
+_MAX_TOLD = 60
+"""Bytes of a name, and characters of what is wrong with a block, that are told: either may be long."""
 
 
 def _flaw_of(name: bytes, value: bytes) -> Optional[str]:
     if not _NAME.fullmatch(name):
-        return f"has a header field with the name {name!r}"
+        return f"has a header field with the name {name[:_MAX_TOLD]!r}"
     if name in _OF_CONNECTION:
         return f"has the header field {name.decode('ascii')!r}, which HTTP/2 does not know"
     if _BAD_VALUE.search(value):
-        return f"has a header field {name.decode('ascii')!r} with a bad value"
+        return f"has a header field {name[:_MAX_TOLD].decode('ascii')!r} with a bad value"
     return None
 
 
@@ -138,8 +145,9 @@ class FieldReader:
     def _read(self, block: bytes) -> Fields:
         try:
             fields = _read(self._decoder.decode(block, raw=True))
-        except HPACKError as error:
-            raise ValueError(f"a header block that cannot be read: {error}") from error
+        except (HPACKError, ValueError) as error:
+            # a ValueError is of the interpreter, that does not write an enormous number
+            raise ValueError(f"a header block that cannot be read: {str(error)[:_MAX_TOLD]}") from error
         if len(block) <= _MAX_KEPT:
             if len(self._kept) >= _MAX_KEPT:
                 self._kept.clear()

@@ -8,8 +8,8 @@ does not do it either.
 from __future__ import annotations
 
 from struct import Struct
-from typing import Optional
-from urllib.parse import unquote
+from typing import Optional, Union
+from urllib.parse import unquote_to_bytes
 
 from ._fields import Fields, encode
 from ._json import OK, error_of, excerpt
@@ -81,15 +81,14 @@ class AnswerReader:
     :param limit: the bytes that a message may have at the most.
     """
 
-    __slots__ = ("_limit", "_pieces", "_held", "_wanted")
+    __slots__ = ("_limit", "_held", "_wanted")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         # what has arrived of a message, or of what is none
-        self._pieces: Optional[list[bytes]] = None
-        self._held = 0
-        # the size of the message that has begun, its prefix included; 0 as long as that is not known
-        self._wanted = 0
+        self._held = bytearray()
+        # the bytes that there must be for more to be known: a prefix, or a whole message with its prefix
+        self._wanted = PREFIX_SIZE
 
     def feed(self, headers: Fields, data: bytes) -> list[bytes]:
         """
@@ -99,37 +98,30 @@ class AnswerReader:
         :returns: the messages that are complete now.
         :raises ProtocolViolation: if one is compressed, or larger than the limit.
         """
-        if self._pieces is None and headers.is_grpc and len(data) >= PREFIX_SIZE:
-            # as nearly all do: one that is whole
-            if self._size(data, 0) == len(data):
-                return [data[PREFIX_SIZE:]]
-        self._pieces = self._pieces or []
         if not headers.is_grpc:
-            self._keep(data[: _MAX_FOREIGN - self._held])
+            self._held += data[: _MAX_FOREIGN - len(self._held)]
             return []
-        self._keep(data)
-        return self._cut() if self._held >= max(PREFIX_SIZE, self._wanted) else []
-
-    def _keep(self, data: bytes) -> None:
-        assert self._pieces is not None
-        self._pieces.append(data)
-        self._held += len(data)
+        if not self._held and len(data) >= PREFIX_SIZE and self._size(data, 0) == len(data):
+            # as nearly all do: one that is whole
+            return [data[PREFIX_SIZE:]]
+        self._held += data
+        return self._cut() if len(self._held) >= self._wanted else []
 
     def _cut(self) -> list[bytes]:
-        # what is large and arrives in many pieces is put together once, and not for each of them
-        data, at, messages = b"".join(self._pieces or ()), 0, []
-        self._wanted = 0
-        while len(data) - at >= PREFIX_SIZE:
-            self._wanted = self._size(data, at)
-            if len(data) - at < self._wanted:
-                break
-            messages.append(data[at + PREFIX_SIZE : at + self._wanted])
-            at += self._wanted
-            self._wanted = 0
-        self._pieces, self._held = [data[at:]], len(data) - at
+        at, messages = 0, []
+        with memoryview(self._held) as held:
+            self._wanted = PREFIX_SIZE
+            while len(held) - at >= PREFIX_SIZE:
+                size = self._size(held, at)
+                if len(held) - at < size:
+                    self._wanted = size
+                    break
+                messages.append(bytes(held[at + PREFIX_SIZE : at + size]))
+                at += size
+        del self._held[:at]
         return messages
 
-    def _size(self, data: bytes, at: int) -> int:
+    def _size(self, data: Union[bytes, memoryview], at: int) -> int:
         """The size of the message that begins there, its prefix included."""
         is_compressed, size = _prefix.unpack_from(data, at)
         if is_compressed:
@@ -148,7 +140,7 @@ class AnswerReader:
         """
         if headers.is_grpc and trailers.grpc_status == 0:
             return ProtocolViolation("the answer ended in a message") if self._held else None
-        return _failure(headers, trailers, b"".join(self._pieces or ()))
+        return _failure(headers, trailers, bytes(self._held))
 
 
 def _failure(headers: Fields, trailers: Fields, body: bytes) -> Error:
@@ -160,4 +152,6 @@ def _failure(headers: Fields, trailers: Fields, body: bytes) -> Error:
     if not 0 < trailers.grpc_status <= UNAUTHENTICATED:
         said = trailers.values.get("grpc-status")
         return ProtocolViolation(f"the answer ended with {'no' if said is None else 'a bad'} grpc-status")
-    return refusal(trailers.grpc_status, unquote(trailers.values.get("grpc-message", "")))
+    # escaped as it should be or not, it is UTF-8
+    message = unquote_to_bytes(trailers.values.get("grpc-message", "").encode("latin-1"))
+    return refusal(trailers.grpc_status, message.decode("utf-8", "replace"))

@@ -333,15 +333,15 @@ class Connection:
         while end - at >= f.HEAD_SIZE:
             word, flags, stream_id = f.unpack_head(data, at)
             size, kind = word >> 8, word & 0xFF
+            stream_id &= f.LARGEST_STREAM_ID
+            if not self.is_open or self._block is not None:
+                self._check_sequence(kind, stream_id)
             if size > f.DEFAULT_FRAME_SIZE:
                 raise Violation(f.FRAME_SIZE_ERROR, f"a frame of {size} bytes, which are more than it may have")
             begin = at + f.HEAD_SIZE
             at = begin + size
             if at > end:
                 return data[begin - f.HEAD_SIZE :]
-            stream_id &= f.LARGEST_STREAM_ID
-            if not self.is_open or self._block is not None:
-                self._check_sequence(kind, stream_id)
             _HANDLERS.get(kind, Connection._on_unknown)(self, flags, stream_id, data[begin:at], events)
         return data[at:]
 
@@ -444,12 +444,8 @@ class Connection:
         return None
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        if flags & f.PADDED:
-            payload = _unpadded(payload)
-        if flags & f.PRIORITIZED:
-            if len(payload) < 5:
-                raise Violation(f.FRAME_SIZE_ERROR, "HEADERS that are too short for their priority")
-            payload = payload[5:]
+        if flags & (f.PADDED | f.PRIORITIZED):
+            payload = _block_in(flags, payload)
         if not stream_id:
             raise Violation(f.PROTOCOL_ERROR, "HEADERS that are for no stream")
         if flags & f.END_HEADERS:
@@ -498,7 +494,10 @@ class Connection:
         if not stream_id:
             raise Violation(f.PROTOCOL_ERROR, "PRIORITY that is for no stream")
         stream = self._streams.get(stream_id)
-        if len(payload) != 5 and stream is not None:
+        if stream is None:
+            # there is nothing that could be reset instead
+            _check_size("PRIORITY", payload, 5)
+        elif len(payload) != 5:
             self._fail(stream, f.FRAME_SIZE_ERROR, "PRIORITY of a wrong size", events)
 
     def _on_rst_stream(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
@@ -629,6 +628,18 @@ def _unpadded(payload: bytes) -> bytes:
     if payload[0] >= len(payload):
         raise Violation(f.PROTOCOL_ERROR, "more padding than the frame has bytes")
     return payload[1 : len(payload) - payload[0]]
+
+
+def _block_in(flags: int, payload: bytes) -> bytes:
+    """The header block in HEADERS that hold other things, too (section 6.2)."""
+    before = 5 if flags & f.PRIORITIZED else 0
+    if len(payload) < before + bool(flags & f.PADDED):
+        raise Violation(f.FRAME_SIZE_ERROR, "HEADERS that are too short")
+    if flags & f.PADDED:
+        payload = _unpadded(payload)
+    if len(payload) < before:
+        raise Violation(f.PROTOCOL_ERROR, "more padding than the frame has bytes")
+    return payload[before:]
 
 
 def _check_size(what: str, payload: bytes, size: int) -> None:

@@ -145,8 +145,9 @@ class Connection:
         # those that wait to be begun: who must not wait behind others, and the others
         self._urgent: dict[Stream, None] = {}
         self._waiting: dict[Stream, None] = {}
-        self._reset: dict[int, None] = {}
-        self._first_remembered = 0
+        # of those that were reset the bytes that may still arrive, and the last one that is not remembered any more
+        self._reset: dict[int, int] = {}
+        self._last_forgotten = 0
         self._has_settings = self._is_acknowledged = self._is_held = False
         self.is_open = self.is_leaving = self.is_broken = False
 
@@ -288,12 +289,17 @@ class Connection:
 
     def _drop(self, stream: Stream, code: int) -> None:
         """Ends a stream from our side."""
-        self._forget(stream)
         self._out.append(f.pack(f.RST_STREAM, 0, stream.id, f.pack_word(code)))
-        self._reset[stream.id] = None
+        self._disown(stream)
+
+    def _disown(self, stream: Stream) -> None:
+        """It is no more, but something for it may still arrive."""
+        self._forget(stream)
+        self._reset[stream.id] = stream._credit
         if len(self._reset) > _MAX_REMEMBERED:
-            self._first_remembered = next(iter(self._reset))
-            del self._reset[self._first_remembered]
+            oldest = next(iter(self._reset))
+            del self._reset[oldest]
+            self._last_forgotten = max(self._last_forgotten, oldest)
 
     def _forget(self, stream: Stream) -> None:
         del self._streams[stream.id]
@@ -365,15 +371,22 @@ class Connection:
         if self._noise > MAX_NOISE:
             raise Violation(f.ENHANCE_YOUR_CALM, f"more than {MAX_NOISE} frames in a row that say nothing")
 
-    def _stream_of(self, stream_id: int, what: str) -> Optional[Stream]:
-        """The stream that a frame is for; ``None`` if that was reset, and the frame does not matter."""
-        stream = self._streams.get(stream_id)
-        if stream is None:
-            self._check_not_idle(stream_id, what)
-            if stream_id not in self._reset and stream_id > self._first_remembered:
+    def _on_late(self, flags: int, stream_id: int, size: int, what: str) -> None:
+        """Something for no stream that there is; fine as far as that was reset, and this was under way (section 5.1)."""
+        self._check_not_idle(stream_id, what)
+        left = self._reset.get(stream_id)
+        if left is None:
+            if stream_id > self._last_forgotten:
                 raise Violation(f.STREAM_CLOSED, f"{what} on a stream that had ended")
             self._make_noise()
-        return stream
+        elif flags & f.END_STREAM:
+            # no noise, as many as there may be: every stream ends once
+            del self._reset[stream_id]
+            self._noise = 0
+        elif 0 < size <= left:
+            self._reset[stream_id] = left - size
+        else:
+            self._make_noise()
 
     def _check_not_idle(self, stream_id: int, what: str) -> None:
         if not stream_id:
@@ -413,8 +426,9 @@ class Connection:
             self._credit = CONNECTION_WINDOW
         if flags & f.PADDED:
             payload = _unpadded(payload)
-        stream = self._stream_of(stream_id, "DATA")
+        stream = self._streams.get(stream_id)
         if stream is None:
+            self._on_late(flags, stream_id, size, "DATA")
             return
         stream._credit -= size
         flaw = self._flaw_of_data(stream, payload)
@@ -470,8 +484,9 @@ class Connection:
             fields = self._reader.read(block)
         except ValueError as error:
             raise Violation(f.COMPRESSION_ERROR, str(error)) from error
-        stream = self._stream_of(stream_id, "HEADERS")
+        stream = self._streams.get(stream_id)
         if stream is None:
+            self._on_late(flags, stream_id, len(block), "HEADERS")
             return
         is_last = bool(flags & f.END_STREAM)
         flaw = _flaw_of_fields(stream, fields, is_last)
@@ -504,13 +519,13 @@ class Connection:
         _check_size("RST_STREAM", payload, 4)
         self._check_not_idle(stream_id, "RST_STREAM")
         stream = self._streams.get(stream_id)
-        if stream is None:
+        if stream is not None:
+            self._forget(stream)
+            (code,) = f.unpack_word(payload)
+            events.append(_end_of(stream, code, code == f.REFUSED_STREAM))
+            self._begin_waiting()
+        elif self._reset.pop(stream_id, None) is None:
             self._make_noise()
-            return
-        self._forget(stream)
-        (code,) = f.unpack_word(payload)
-        events.append((UNPROCESSED, stream, None) if code == f.REFUSED_STREAM else (RESET, stream, code))
-        self._begin_waiting()
 
     def _on_settings(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         if stream_id:
@@ -582,9 +597,8 @@ class Connection:
             events.append((LEAVING, None, f"{f.error_name(code)}{said and f': {said[:_MAX_SAID]}'}"))
         last &= f.LARGEST_STREAM_ID
         for stream in [stream for stream_id, stream in self._streams.items() if stream_id > last]:
-            self._forget(stream)
-            self._reset[stream.id] = None
-            events.append((UNPROCESSED, stream, None))
+            self._disown(stream)
+            events.append(_end_of(stream, code, True))
 
     def _on_window_update(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         _check_size("WINDOW_UPDATE", payload, 4)
@@ -645,6 +659,13 @@ def _block_in(flags: int, payload: bytes) -> bytes:
 def _check_size(what: str, payload: bytes, size: int) -> None:
     if len(payload) != size:
         raise Violation(f.FRAME_SIZE_ERROR, f"{what} of a wrong size")
+
+
+def _end_of(stream: Stream, code: int, is_unprocessed: bool) -> Event:
+    """How a stream has ended by the peer, which cannot know nothing of what it has begun to answer."""
+    if is_unprocessed and stream.headers is NO_FIELDS:
+        return UNPROCESSED, stream, None
+    return RESET, stream, code
 
 
 def _flaw_of_fields(stream: Stream, fields: Fields, is_last: bool) -> Optional[str]:

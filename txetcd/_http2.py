@@ -265,11 +265,17 @@ class Connection:
         stream._window = self._initial_window
         self._out.append(f.pack(f.HEADERS, f.END_HEADERS, stream.id, stream._block))
         self._blocked[stream.id] = stream
-        self._send_blocked()
+        # nothing has changed for the others
+        self._send_rest(stream)
 
     def _send_blocked(self) -> None:
         """A frame of each of those that have more to send, again and again, so that none waits for another's end."""
         while not self._is_held and any([self._send_frame(stream) for stream in list(self._blocked.values())]):
+            pass
+
+    def _send_rest(self, stream: Stream) -> None:
+        """As much of one as the peer takes."""
+        while not stream.is_sent and self._send_frame(stream):
             pass
 
     def _send_frame(self, stream: Stream) -> bool:
@@ -277,6 +283,7 @@ class Connection:
         size = min(left, self._frame_size, self._window, stream._window)
         if size <= 0 < left:
             return False
+        self._noise = 0
         self._window -= size
         stream._window -= size
         piece = stream._data[stream._at : stream._at + size]
@@ -540,6 +547,8 @@ class Connection:
             if len(payload) % 6:
                 raise Violation(f.FRAME_SIZE_ERROR, "SETTINGS of a wrong size")
             for setting, value in f.unpack_settings(payload):
+                # each of them, as one may concern all streams
+                self._make_noise()
                 self._set(setting, value)
             self._has_settings = True
             self._owe(f.pack(f.SETTINGS, f.ACK, 0))
@@ -602,6 +611,7 @@ class Connection:
 
     def _on_window_update(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         _check_size("WINDOW_UPDATE", payload, 4)
+        self._make_noise()
         (more,) = f.unpack_word(payload)
         more &= f.LARGEST_WINDOW
         if stream_id:
@@ -613,10 +623,7 @@ class Connection:
             self._window += more
             if self._window > f.LARGEST_WINDOW:
                 raise Violation(f.FLOW_CONTROL_ERROR, "WINDOW_UPDATE makes the window too large")
-        if self._blocked:
             self._send_blocked()
-        else:
-            self._make_noise()
 
     def _widen_stream(self, stream_id: int, more: int, events: list[Event]) -> None:
         stream = self._streams.get(stream_id)
@@ -627,6 +634,8 @@ class Connection:
             self._fail(stream, f.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing", events)
         elif stream._window > f.LARGEST_WINDOW:
             self._fail(stream, f.FLOW_CONTROL_ERROR, "WINDOW_UPDATE makes the window too large", events)
+        elif not self._is_held:
+            self._send_rest(stream)
 
 
 _MAX_PARTS = 64

@@ -251,22 +251,35 @@ class Connection:
             self.is_leaving = True
         self._streams[stream_id] = stream
         block, data = stream._block, stream._data
-        size = len(data)
-        if size <= self._window and size <= self._initial_window and size <= self._frame_size and not self._blocked:
+        size, block_size = len(data), len(block)
+        if (
+            size <= self._window
+            and size <= self._initial_window
+            # so each of them is; that both are together costs no second look
+            and size + block_size <= self._frame_size
+            and not self._blocked
+        ):
             self._window -= size
             stream._window = self._initial_window - size
             stream.is_sent = True
-            head = f.pack_head(f.HEADERS, f.END_HEADERS, stream_id, len(block))
+            head = f.pack_head(f.HEADERS, f.END_HEADERS, stream_id, block_size)
             self._out.append(b"".join((head, block, f.pack_head(f.DATA, f.END_STREAM, stream_id, size), data)))
         else:
             self._begin_large(stream)
 
     def _begin_large(self, stream: Stream) -> None:
         stream._window = self._initial_window
-        self._out.append(f.pack(f.HEADERS, f.END_HEADERS, stream.id, stream._block))
+        self._send_block(stream.id, stream._block)
         self._blocked[stream.id] = stream
         # nothing has changed for the others
         self._send_rest(stream)
+
+    def _send_block(self, stream_id: int, block: bytes) -> None:
+        kind, size = f.HEADERS, self._frame_size
+        while len(block) > size:
+            self._out.append(f.pack(kind, 0, stream_id, block[:size]))
+            kind, block = f.CONTINUATION, block[size:]
+        self._out.append(f.pack(kind, f.END_HEADERS, stream_id, block))
 
     def _send_blocked(self) -> None:
         """A frame of each of those that have more to send, again and again, so that none waits for another's end."""

@@ -392,7 +392,7 @@ class Connection:
             raise Violation(f.ENHANCE_YOUR_CALM, f"more than {MAX_NOISE} frames in a row that say nothing")
 
     def _on_late(self, flags: int, stream_id: int, size: int, what: str) -> None:
-        """Something for no stream that there is; fine as far as that was reset, and this was under way (section 5.1)."""
+        """Something for no stream there is: fine as far as that was reset, and this was under way (section 5.1)."""
         self._check_not_idle(stream_id, what)
         left = self._reset.get(stream_id)
         if left is None:

@@ -50,6 +50,7 @@ _MAX_KEPT = 256
 """Blocks that are kept, and the bytes that one of them may have: others are not likely to come again."""
 
 
+_LENGTH = re.compile("[0-9]{1,19}")
 _GRPC_STATUS = re.compile("[0-9]{1,2}")
 # with what the messages are written in, or with parameters; that of browsers (grpc-web) is another one
 _GRPC_TYPE = re.compile("application/grpc(?![^+;])")
@@ -63,6 +64,9 @@ class Fields:
     :ivar values: the values by their names in small letters, pseudo-header fields not among them (``dict`` of ``str``).
     :ivar status: the HTTP status, 0 for trailers, which have none (``int``).
     :ivar flaw: what is wrong with them (RFC 9113, 8.2 and 8.3), in words that go on with "the answer"; or ``None``.
+    :ivar length: what is told of the size of the answer (``int``), or ``None``.
+    :ivar is_head: whether an answer can begin with them (``bool``).
+    :ivar is_tail: whether an answer can end with them, after others (``bool``).
     :ivar is_grpc: whether they begin an answer of gRPC (``bool``).
     :ivar grpc_status: the status of gRPC, -1 for none or one that is no number (``int``).
     """
@@ -70,10 +74,21 @@ class Fields:
     values: dict[str, str]
     status: int
     flaw: Optional[str]
+    length: Optional[int] = None
+    is_head: bool = attrs.field(init=False)
+    is_tail: bool = attrs.field(init=False)
     is_grpc: bool = attrs.field(init=False)
     grpc_status: int = attrs.field(init=False)
 
     # asked of every answer, and nearly all of them have the same fields
+
+    @is_head.default
+    def _is_head(self) -> bool:
+        return self.flaw is None and self.status >= 200
+
+    @is_tail.default
+    def _is_tail(self) -> bool:
+        return self.flaw is None and not self.status
 
     @is_grpc.default
     def _is_grpc(self) -> bool:
@@ -120,7 +135,10 @@ def _read(block: Iterable[tuple[bytes, bytes]]) -> Fields:
         text = value.decode("latin-1")
         key = name.decode("latin-1")
         values[key] = f"{values[key]},{text}" if key in values else text
-    return Fields(values, status, flaw)
+    said = values.get("content-length", "0")
+    if not _LENGTH.fullmatch(said):
+        return Fields(values, status, flaw or f"has a content-length of {said[:20]!r}")
+    return Fields(values, status, flaw, int(said) if "content-length" in values else None)
 
 
 class FieldReader:

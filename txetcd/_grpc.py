@@ -8,7 +8,7 @@ does not do it either.
 from __future__ import annotations
 
 from struct import Struct
-from typing import Optional, Union
+from typing import Optional
 from urllib.parse import unquote_to_bytes
 
 from ._fields import Fields, encode
@@ -74,6 +74,15 @@ _MAX_FOREIGN = 64 * 1024
 """Bytes that are kept of what is no answer of gRPC, to tell what it is."""
 
 
+def whole(data: bytes, limit: int) -> Optional[bytes]:
+    """The message, if *data* is just one, as nearly all answers are; and none larger than *limit* bytes."""
+    if len(data) < PREFIX_SIZE:
+        return None
+    is_compressed, size = _prefix.unpack_from(data)
+    is_whole = size == len(data) - PREFIX_SIZE and size <= limit and not is_compressed
+    return data[PREFIX_SIZE:] if is_whole else None
+
+
 class AnswerReader:
     """
     Cuts what arrives into messages, and tells what the end means.
@@ -101,9 +110,10 @@ class AnswerReader:
         if not headers.is_grpc:
             self._held += data[: _MAX_FOREIGN - len(self._held)]
             return []
-        if not self._held and len(data) >= PREFIX_SIZE and self._size(data, 0) == len(data):
-            # as nearly all do: one that is whole
-            return [data[PREFIX_SIZE:]]
+        if not self._held:
+            message = whole(data, self._limit)
+            if message is not None:
+                return [message]
         self._held += data
         return self._cut() if len(self._held) >= self._wanted else []
 
@@ -121,7 +131,7 @@ class AnswerReader:
         del self._held[:at]
         return messages
 
-    def _size(self, data: Union[bytes, memoryview], at: int) -> int:
+    def _size(self, data: memoryview, at: int) -> int:
         """The size of the message that begins there, its prefix included."""
         is_compressed, size = _prefix.unpack_from(data, at)
         if is_compressed:
@@ -138,12 +148,20 @@ class AnswerReader:
         :param trailers: what it ended with.
         :returns: the error that it is; ``None`` if all is well.
         """
-        if headers.is_grpc and trailers.grpc_status == 0:
-            return ProtocolViolation("the answer ended in a message") if self._held else None
-        return _failure(headers, trailers, bytes(self._held))
+        error = failure_of(headers, trailers, bytes(self._held))
+        return ProtocolViolation("the answer ended in a message") if error is None and self._held else error
 
 
-def _failure(headers: Fields, trailers: Fields, body: bytes) -> Error:
+def failure_of(headers: Fields, trailers: Fields, body: bytes) -> Optional[Error]:
+    """
+    What the end of an answer means: an error; ``None`` if all is well.
+
+    :param headers: what the answer began with.
+    :param trailers: what it ended with.
+    :param body: what came in between, and is no message.
+    """
+    if headers.is_grpc and trailers.grpc_status == 0:
+        return None
     if headers.status != OK:
         return error_of(headers.status, body)
     if not headers.is_grpc:

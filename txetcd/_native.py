@@ -28,7 +28,7 @@ from ._channel import Channel
 from ._clues import HTTP_2
 from ._connections import Connector, OpenConnections, describe
 from ._deadlines import Deadlines
-from ._grpc import AnswerReader, framed, request_block
+from ._grpc import AnswerReader, failure_of, framed, request_block, whole
 from ._http2 import Stream
 from ._schema import LEASE_KEEP_ALIVE, LEASE_REVOKE, Rpc
 from ._tls import TLS, Creators
@@ -63,15 +63,16 @@ class _Exchange:
     :ivar is_over: whether nobody waits for more (``bool``).
     """
 
+    channel: Optional[Channel] = None
+    stream: Optional[Stream] = None
+    is_over = _was_moved = False
+
     def __init__(self, peer: _Peer, rpc: Rpc, request: Any, metadata: Metadata) -> None:
         self.peer = peer
         self.rpc = rpc
         self.request = request
         self.metadata = metadata
         self._message = framed(_protobuf.encode(rpc, request))
-        self.channel: Optional[Channel] = None
-        self.stream: Optional[Stream] = None
-        self._was_moved = self.is_over = False
 
     @property
     def is_sent(self) -> bool:
@@ -96,6 +97,9 @@ class _Exchange:
         else:
             self._was_moved = True
             self.peer.submit(self)
+
+    def queue(self) -> None:
+        """It has to wait."""
 
     def left(self) -> Optional[float]:
         """The seconds that the server has."""
@@ -152,21 +156,30 @@ class _Call(_Exchange):
     :ivar step: when it expires (``int``).
     """
 
+    step = 0
+    _queued_at: Optional[float] = None
+    # the message that the answer consists of; what puts it together, if it does not come in one piece
+    _answer: Optional[bytes] = None
+    _reader: Optional[AnswerReader] = None
+
     def __init__(
         self, peer: _Peer, rpc: Rpc, request: Any, metadata: Metadata, timeout: float, on_end: Callable[[_Call], None]
     ) -> None:
         super().__init__(peer, rpc, request, metadata)
         self._timeout = timeout
-        self._began_at = peer.clock.seconds()
         self._on_end = on_end
-        self._reader = AnswerReader(peer.max_message)
-        self._answer: Optional[bytes] = None
-        self.step = 0
         self.done: Deferred[Any] = Deferred(self._cancelled)
+
+    def queue(self) -> None:
+        """See :meth:`_Exchange.queue`."""
+        if self._queued_at is None:
+            self._queued_at = self.peer.clock.seconds()
 
     def left(self) -> float:
         """See :meth:`_Exchange.left`."""
-        waited = self.peer.clock.seconds() - self._began_at
+        if self._queued_at is None:
+            return self._timeout
+        waited = self.peer.clock.seconds() - self._queued_at
         # in whole steps, so that those who have waited differently have the same block
         return self._timeout - int(min(max(0.0, waited), self._timeout) / _SERVER_IS_LATER) * _SERVER_IS_LATER
 
@@ -174,13 +187,22 @@ class _Call(_Exchange):
         """See :meth:`Exchange.on_data <txetcd._channel.Exchange.on_data>`."""
         if self.is_over:
             return
+        if self._reader is None and self._answer is None and stream.headers.is_grpc:
+            self._answer = whole(data, self.peer.max_message)
+            if self._answer is not None:
+                return
         try:
-            for message in self._reader.feed(stream.headers, data):
-                if self._answer is not None:
-                    raise ProtocolViolation("an answer of more than one message")
-                self._answer = message
+            self._put_together(stream, data)
         except ProtocolViolation as error:
             self._abort(error)
+
+    def _put_together(self, stream: Stream, data: bytes) -> None:
+        if self._reader is None:
+            self._reader = AnswerReader(self.peer.max_message)
+        for message in self._reader.feed(stream.headers, data):
+            if self._answer is not None:
+                raise ProtocolViolation("an answer of more than one message")
+            self._answer = message
 
     def on_end(self, stream: Stream) -> None:
         """See :meth:`Exchange.on_end <txetcd._channel.Exchange.on_end>`."""
@@ -193,7 +215,8 @@ class _Call(_Exchange):
         self._finish(answer)
 
     def _read(self, stream: Stream) -> Any:
-        error = self._reader.finish(stream.headers, stream.trailers)
+        ends = stream.headers, stream.trailers
+        error = failure_of(*ends, b"") if self._reader is None else self._reader.finish(*ends)
         if error is not None:
             raise error
         if self._answer is None:
@@ -358,7 +381,8 @@ class _Peer:
         self._waiting: dict[_Exchange, None] = {}
         self._connecting: Optional[Deferred[Any]] = None
         self._channel: Optional[Channel] = None
-        self._blocks: dict[tuple[str, Metadata, Optional[int]], bytes] = {}
+        # by the identity of the metadata, which lasts as they are kept as well: to hash them takes its time
+        self._blocks: dict[tuple[str, int, Optional[int]], tuple[Metadata, bytes]] = {}
 
     def submit(self, exchange: _Exchange) -> None:
         """Begins *exchange*, now or when there is a connection."""
@@ -366,6 +390,7 @@ class _Peer:
             exchange.begin(self._channel)
             return
         self._waiting[exchange] = None
+        exchange.queue()
         if self._connecting is None:
             self._connect()
 
@@ -384,15 +409,15 @@ class _Peer:
         :param seconds: which the server has.
         """
         milliseconds = None if seconds is None else int((seconds + _SERVER_IS_LATER) * 1000)
-        key = (rpc.method, metadata, milliseconds)
-        block = self._blocks.get(key)
-        if block is None:
+        key = (rpc.method, id(metadata), milliseconds)
+        kept = self._blocks.get(key)
+        if kept is None:
             if len(self._blocks) >= self._MAX_BLOCKS:
                 self._blocks.clear()
-            block = self._blocks[key] = request_block(
+            kept = self._blocks[key] = metadata, request_block(
                 self._is_secure, self._authority, rpc.method, milliseconds, metadata.token, metadata.requires_leader
             )
-        return block
+        return kept[1]
 
     def close(self) -> None:
         """Connects no more."""

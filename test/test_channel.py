@@ -280,6 +280,29 @@ class LivenessTests(ChannelCase):
             self.assertTrue(self.line.is_lost)
             self.assertEqual(self.left, [[]])
 
+    def test_busy(self) -> None:
+        """A process that was busy itself has not read what arrived meanwhile: it looks again before it concludes."""
+        exchange = self.begin()
+        self.pass_time(10.5)
+        self.assertEqual(len(self.pings), 1)
+        self.clock.advance(60)
+        self.server.talk()
+        self.pass_time(60, is_answering=True)
+        self.assertEqual((exchange.heard, self.line.is_lost), ([], False))
+
+    def test_no_place(self) -> None:
+        """A server that lets nothing begin has nothing to answer: it is not pinged, until something has begun."""
+        self.server.h2.update_settings({f.MAX_CONCURRENT_STREAMS: 0})
+        self.server.flush()
+        exchange = self.begin()
+        self.pass_time(30)
+        self.assertEqual((self.pings, exchange.heard), ([], []))
+        self.server.h2.update_settings({f.MAX_CONCURRENT_STREAMS: 1})
+        self.server.flush()
+        self.pass_time(20)
+        self.assertEqual(len(self.pings), 1)
+        self.assertTrue(self.line.is_lost)
+
     def test_dead_in_time(self) -> None:
         self.begin()
         self.pass_time(14.875)

@@ -26,6 +26,9 @@ asked for a sign of life; if it is still at the next one, it is dead. So a ping 
 seconds, which is what etcd allows (``--grpc-keepalive-min-time``), and a dead connection is left within fifteen.
 """
 
+_LATE = 1.0
+"""Seconds that a timer may be late: if it is later, nothing can be concluded from silence."""
+
 _GOODBYE = 1.0
 """Seconds for a peer that has violated the protocol to hear why its connection is closed."""
 
@@ -68,6 +71,7 @@ class Channel(protocol.Protocol):
         self._is_reading = self._is_held = self._has_left = self._was_heard = self._is_pinged = False
         self._flushing: Optional[IDelayedCall] = None
         self._looking: Optional[IDelayedCall] = None
+        self._look_at = 0.0
         self._goodbye: Optional[IDelayedCall] = None
         # why it ends, if that is for us to say
         self._reason = ""
@@ -104,7 +108,7 @@ class Channel(protocol.Protocol):
         stream = core.open(exchange, block, data, is_urgent)
         if self._looking is None:
             self._was_heard = True
-            self._looking = self._clock.callLater(LIVENESS, self._look)
+            self._look_later()
         if is_idle and not self._is_reading:
             self._flush()
         else:
@@ -249,12 +253,20 @@ class Channel(protocol.Protocol):
 
     # --- liveness
 
+    def _look_later(self) -> None:
+        self._look_at = self._clock.seconds() + LIVENESS
+        self._looking = self._clock.callLater(LIVENESS, self._look)
+
     def _look(self) -> None:
         self._looking = None
         if not len(self._core):
             return
         if self._was_heard:
             self._is_pinged = False
+        elif self._clock.seconds() > self._look_at + _LATE or not self._core.begun:
+            # this process was busy itself, and what has arrived is not read yet; or the server has nothing to answer
+            self._look_later()
+            return
         elif self._is_pinged:
             self.abort(f"it was silent, and did not answer a ping within {LIVENESS:g} seconds")
             return
@@ -263,4 +275,4 @@ class Channel(protocol.Protocol):
             self._core.ping()
             self._flush()
         self._was_heard = False
-        self._looking = self._clock.callLater(LIVENESS, self._look)
+        self._look_later()

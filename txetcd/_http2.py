@@ -158,6 +158,11 @@ class Connection:
         return len(self._streams) + len(self._waiting) + len(self._urgent)
 
     @property
+    def begun(self) -> int:
+        """How many of them the peer knows of (``int``)."""
+        return len(self._streams)
+
+    @property
     def needs_sending(self) -> bool:
         """Whether :meth:`take` has anything to give (``bool``)."""
         return bool(self._out)

@@ -101,7 +101,9 @@ class KeySet:
         if isinstance(value, bytes):
             if not value:
                 raise ValueError(f"{argument} must not be empty; all keys are KeySet.all()")
-            return KeySet(value)
+            single = cls.__new__(cls)
+            single._fill(value, None, None)
+            return single
         raise TypeError(f"{argument} must be bytes or a KeySet, not {what_came(value)}{encoding_advice(value)}")
 
     @property

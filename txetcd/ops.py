@@ -195,6 +195,9 @@ class Op:
     __slots__ = ()
 
 
+_NO_OPTIONS = (None,) * 11
+
+
 @attrs.frozen(init=False, repr=False)
 class OpGet(Op):
     """
@@ -246,8 +249,17 @@ class OpGet(Op):
         *,
         max_mod_revision: Optional[int] = None,
     ) -> None:
+        keys = KeySet.of("key", key)
+        options = (
+            count_only, keys_only, limit, max_create_revision, min_create_revision, min_mod_revision, revision,
+            serializable, sort_order, sort_target, max_mod_revision,
+        )  # fmt: skip
+        if options == _NO_OPTIONS:
+            # as most reads have: to look at each of them takes as long as all else there is to do here
+            self.__attrs_init__(keys, False, False, 0, 0, 0, 0, 0, False, None, None, 0)
+            return
         self.__attrs_init__(
-            KeySet.of("key", key),
+            keys,
             check_flag("count_only", count_only),
             check_flag("keys_only", keys_only),
             check_optional_int("limit", limit),

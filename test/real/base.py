@@ -22,6 +22,7 @@ from twisted.web.client import Agent
 
 from test.servers import AT_LENGTH, NEWEST, SERVERS, Server
 from txetcd import Client, KeySet, Timeout, never
+from txetcd._gateway import MAX_CONCURRENT
 from txetcd._schema import Rpc
 from txetcd._url import check_urls, respoken
 from txetcd.testing import EtcdProcess, namespace
@@ -131,6 +132,15 @@ class RealCase:
             return lambda connection: bool(connection.request.startswith(heads))
         methods = [rpc.method.encode() for rpc in rpcs]
         return lambda connection: any(method in connection.request for method in methods)
+
+    def sockets_for(self: Any, calls: int, watches: int = 0) -> int:
+        """How many sockets a client has, at one server, for so many calls at a time and so many watches."""
+        return 1 if self.scheme == NATIVE else min(calls, MAX_CONCURRENT) + watches
+
+    @property
+    def sockets_kept(self: Any) -> int:
+        """How many sockets a client keeps when all that went over them was cancelled."""
+        return 1 if self.scheme == NATIVE else 0
 
     def key(self: Any, name: bytes) -> bytes:
         """The key of this name, under the prefix of this test."""

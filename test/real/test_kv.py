@@ -700,7 +700,7 @@ class WaitFor(RealCase):
         waiting.cancel()
         with self.assertRaises(CancelledError):
             await waiting
-        await self.until(lambda: sockets_to(self.url) == 0)
+        await self.until(lambda: sockets_to(self.url) == self.sockets_kept)
         self.assertTrue(await self.is_forgotten())
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
-from test.real.base import RealCase, on_every_server, sockets_to
-from txetcd import KeySet, OpGet, OpSet, Timeout, Transaction, _json
+from test.real.base import GATEWAY, NATIVE, QUICK, RealCase, on_every_server, sockets_to
+from test.servers import Server
+from txetcd import KeySet, OpGet, OpSet, Timeout, Transaction, _json, _protobuf
 from txetcd import _messages as messages
 from txetcd import _schema as schema
 from txetcd._gateway import MAX_CONCURRENT
@@ -22,14 +23,14 @@ class _Limits(RealCase):
     def sockets(self: Any) -> int:
         return sockets_to(self.url)
 
-    async def no_sockets(self: Any) -> None:
-        """There is none, or soon there is none."""
-        await self.until(lambda: self.sockets() == 0)
+    async def no_more_sockets(self: Any) -> None:
+        """There are none, or soon there are none, but those that are kept."""
+        await self.until(lambda: self.sockets() == self.sockets_kept)
 
 
 @on_every_server()
 class Sockets(_Limits):
-    """Calls share a few connections; each watch has one of its own."""
+    """Calls share a few connections, and each watch has one of its own; or all share one."""
 
     async def most_while_setting(self: Any) -> int:
         """How many sockets there were at the most while a thousand calls were under way."""
@@ -48,8 +49,8 @@ class Sockets(_Limits):
 
     async def test_a_thousand_calls(self: Any) -> None:
         self.assertEqual(self.sockets(), 0)
-        self.assertEqual(await self.most_while_setting(), MAX_CONCURRENT)
-        self.assertLessEqual(self.sockets(), MAX_CONCURRENT)
+        self.assertEqual(await self.most_while_setting(), self.sockets_for(1000))
+        self.assertLessEqual(self.sockets(), self.sockets_for(1000))
 
     async def test_watches_do_not_count(self: Any) -> None:
         before = await self.watchers()
@@ -57,10 +58,10 @@ class Sockets(_Limits):
         for watch in watches:
             await watch.when_started()
         self.assertEqual(await self.watchers(), before + 20)
-        await self.until(lambda: self.sockets() == 20)
-        self.assertEqual(await self.most_while_setting(), 20 + MAX_CONCURRENT)
+        await self.until(lambda: self.sockets() == self.sockets_for(0, 20))
+        self.assertEqual(await self.most_while_setting(), self.sockets_for(1000, 20))
         await gatherResults([watch.stop() for watch in watches])
-        await self.until(lambda: self.sockets() <= MAX_CONCURRENT)
+        await self.until(lambda: self.sockets() <= self.sockets_for(1000))
         await self.until(lambda: self.has_watchers(before))
 
     async def has_watchers(self: Any, count: int) -> bool:
@@ -75,7 +76,7 @@ class Sockets(_Limits):
         watching = client.watch(self.key(b"c"), lambda event: None)
         await self.until(lambda: self.has_watchers(before + 3))
         # the question how many watches there are took one as well
-        await self.until(lambda: self.sockets() == MAX_CONCURRENT + 3)
+        await self.until(lambda: self.sockets() == self.sockets_for(30, 3))
         await client.close()
         self.assertEqual(self.sockets(), 0)
         self.assertIsNone(await watching)
@@ -97,13 +98,10 @@ class Sockets(_Limits):
         watching.cancel()
         await watching
         await self.until(lambda: self.has_watchers(before))
-        await self.no_sockets()
+        await self.no_more_sockets()
 
 
-@on_every_server()
-class Cancel(_Limits):
-    """A call that is cancelled leaves no socket, nor anything at the server; for all else see ``test_cancel``."""
-
+class _Cancel(_Limits):
     async def start(self: Any) -> None:
         # the one that cleans up behind the test has no sockets meanwhile
         self.tested = self.client()
@@ -126,29 +124,24 @@ class Cancel(_Limits):
         # one key is that of the holder
         await self.until(lambda: self.has_locks(holder, 1 + count))
         await holder.close()
-        await self.until(lambda: self.sockets() == count)
+        await self.until(lambda: self.sockets() == self.sockets_for(count))
         return calls
 
     async def has_locks(self: Any, etcd: Any, count: int) -> bool:
         return bool((await etcd.get(self.keys(b"lock"))).count == count)
 
+
+@on_every_server()
+class Cancel(_Cancel):
+    """A call that is cancelled leaves no socket, nor anything at the server; for all else see ``test_cancel``."""
+
     async def test_sent(self: Any) -> None:
         """The server notices, too."""
         for call in await self.waiting_calls(1):
             await self.assert_cancelled(call)
-        await self.no_sockets()
+        await self.no_more_sockets()
         await self.until(lambda: self.has_locks(self.tested, 1))
         await self.assert_usable()
-
-    async def test_queued_timeout(self: Any) -> None:
-        """The deadline counts there as well, and says that nothing was sent."""
-        calls = await self.waiting_calls(MAX_CONCURRENT)
-        with self.assertRaisesRegex(Timeout, "could not be sent within 0.2 seconds") as caught:
-            await self.tested.set(self.key(b"a"), b"", timeout=0.2)
-        self.assertFalse(caught.exception.maybe_applied)
-        for call in calls:
-            await self.assert_cancelled(call)
-        self.assertEqual((await self.tested.get(self.key(b"a"))).count, 0)
 
     async def test_answered(self: Any) -> None:
         """Too late: nothing happens."""
@@ -157,6 +150,90 @@ class Cancel(_Limits):
         call.cancel()
         self.assertEqual(found.count, 0)
         self.assertEqual(self.sockets(), 1)
+
+
+class _Full(_Cancel):
+    async def queued_timeout(self: Any, obstacle: str) -> None:
+        """The deadline counts there as well, and says that nothing was sent."""
+        calls = await self.waiting_calls(MAX_CONCURRENT)
+        with self.assertRaisesRegex(Timeout, f"could not be sent within 0.2 seconds{obstacle}") as caught:
+            await self.tested.set(self.key(b"a"), b"", timeout=0.2)
+        self.assertFalse(caught.exception.maybe_applied)
+        for call in calls:
+            await self.assert_cancelled(call)
+        self.assertEqual((await self.tested.get(self.key(b"a"))).count, 0)
+
+
+@on_every_server(schemes=[GATEWAY])
+class FullGateway(_Full):
+    """As many calls as there are sockets for: the others wait."""
+
+    async def test_queued_timeout(self: Any) -> None:
+        await self.queued_timeout("")
+
+
+def can_limit_streams(server: Server) -> bool:
+    """Whether it can be told how many streams a client may have."""
+    return server.version >= (3, 5, 7) or (3, 4, 22) <= server.version < (3, 5)
+
+
+@on_every_server(can_limit_streams, [NATIVE])
+class FullNative(_Full):
+    """As many streams as the server allows: the others wait, and their order is kept."""
+
+    async def start(self: Any) -> None:
+        own = await self.own_server([*QUICK, f"--max-concurrent-streams={MAX_CONCURRENT}"])
+        self.url = self.spoken(own.url)
+        self.etcd, self.tested = self.client(), self.client()
+
+    async def test_queued_timeout(self: Any) -> None:
+        await self.queued_timeout(": the server takes no more at a time")
+
+    async def test_many_more_calls_than_it_allows(self: Any) -> None:
+        """All are answered, in their order, and over one connection."""
+        answered: list[int] = []
+
+        def set_one(number: int) -> Deferred[Any]:
+            setting = self.tested.set(self.key(b"a"), b"%d" % number, timeout=100)
+            return setting.addCallback(lambda done: answered.append(done.header.revision))
+
+        await gatherResults([set_one(number) for number in range(1000)], consumeErrors=True)
+        self.assertEqual(len(set(answered)), 1000)
+        (kv,) = (await self.etcd.get(self.key(b"a"))).kvs
+        self.assertEqual((kv.version, kv.mod_revision), (1000, max(answered)))
+        self.assertEqual(self.tested.stats().connections, 1)
+
+    async def test_watches_take_places_too(self: Any) -> None:
+        """The last one starts when there is a place for it, and calls go on."""
+        watches = [self.tested.watcher(self.key(b"a")) for _ in range(MAX_CONCURRENT)]
+        for watch in watches:
+            await watch.when_started()
+        setting = self.tested.set(self.key(b"a"), b"", timeout=100)
+        late = self.tested.watcher(self.key(b"a"))
+        await self.etcd.set(self.key(b"a"), b"early")
+        self.assertFalse(setting.called)
+        watches.pop().stop()
+        await setting
+        watches.pop().stop()
+        await late.when_started()
+        await self.etcd.set(self.key(b"a"), b"late")
+        self.assertEqual((await late.__anext__()).value, b"late")
+
+    async def test_leases_live_on(self: Any) -> None:
+        """Renewals come before what waits already; without a place for them, the lease is given up in time."""
+        lease = await self.tested.lease(2, keep_alive=True)
+        calls = await self.waiting_calls(MAX_CONCURRENT - 1)
+        waiting = [self.tested.set(self.key(b"a"), b"", timeout=100) for _ in range(100)]
+        promised = lease.deadline
+        await self.until(lambda: lease.deadline > promised)
+        await gatherResults(waiting, consumeErrors=True)
+        calls.append(self.tested._calls.call(schema.LOCK, messages.LockRequest(self.key(b"lock"))))
+        losing = lease.when_lost()
+        await self.soon(losing)
+        self.assertEqual(lease.state, "lost")
+        for call in calls:
+            await self.assert_cancelled(call)
+        await self.assert_usable()
 
 
 @on_every_server()
@@ -187,17 +264,24 @@ class Sizes(_Limits):
         self.assertEqual([kv.key async for kv in self.etcd.iterate(self.keys())], names)
         self.assertEqual((await self.etcd.delete(self.keys(), return_previous=True)).previous[-1].key, names[-1])
 
-    async def test_watch_line(self: Any) -> None:
+    def message_sizes(self: Any) -> list[int]:
+        """The size of each message that a watch brings from now on, as it comes."""
+        sizes: list[int] = []
+        codec, name = (_protobuf, "decode") if self.scheme == NATIVE else (_json, "decode_line")
+        decode = getattr(codec, name)
+
+        def measure(rpc: Any, message: bytes) -> Any:
+            if rpc is schema.WATCH:
+                sizes.append(len(message))
+            return decode(rpc, message)
+
+        self.patch(codec, name, measure)
+        return sizes
+
+    async def test_watch_messages(self: Any) -> None:
         """Twenty megabytes of what happened before come in fragments, of two megabytes before base64."""
         first = await self.fill(20)
-        lines: list[int] = []
-        decode = _json.decode_line
-
-        def decode_line(rpc: Any, line: bytes) -> Any:
-            lines.append(len(line))
-            return decode(rpc, line)
-
-        self.patch(_json, "decode_line", decode_line)
+        sizes = self.message_sizes()
         values = []
         async with self.etcd.watcher(self.keys(), start_revision=first) as watch:
             async for event in watch:
@@ -205,8 +289,8 @@ class Sizes(_Limits):
                 if len(values) == 20:
                     break
         self.assertEqual(values, [(bytes([number]), MEGABYTE) for number in range(20)])
-        self.assertGreater(len(lines), 10)
-        self.assertLess(max(lines), 4 * MEGABYTE)
+        self.assertGreater(len(sizes), 10)
+        self.assertLess(max(sizes), 4 * MEGABYTE)
 
     async def test_request_too_large(self: Any) -> None:
         """It is refused, and the next one is not."""

@@ -7,12 +7,16 @@ What a call says of its fate is compared with what the server knows.
 from __future__ import annotations
 
 import base64
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any, Callable, Optional
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from test.real.base import PATIENCE, RealCase, on_every_server
+from test.real.base import GATEWAY, NATIVE, PATIENCE, RealCase, on_every_server
+from test.real.wire import Wire
 from txetcd import (
+    Compacted,
     CompCreated,
     Event,
     KeySet,
@@ -25,13 +29,22 @@ from txetcd import (
     Unavailable,
     Watch,
 )
+from txetcd import _frames as f
 from txetcd._clock import monotonic
+from txetcd._fields import encode
+from txetcd._schema import LEASE_KEEP_ALIVE, PUT, TXN, WATCH, Rpc
+from txetcd.errors import WrongProtocol
 from txetcd.testing import FaultyProxy, ProxyConnection
 
 
 def asks(path: bytes) -> Callable[[ProxyConnection], bool]:
     """Of connections whose last request is for this path."""
     return lambda connection: connection.request.startswith(b"POST %s " % path)
+
+
+def methods_of(rpcs: Iterable[Rpc]) -> list[bytes]:
+    """Their paths."""
+    return [rpc.method.encode() for rpc in rpcs]
 
 
 def has_watch(connection: ProxyConnection) -> bool:
@@ -45,17 +58,38 @@ class FaultCase(RealCase):
 
     :ivar etcd: sees what the server knows.
     :ivar proxy: the proxy.
+    :ivar wire: hears what goes over it.
     :ivar away: the client that reaches the server through it.
     """
 
     async def start(self: Any) -> None:
-        self.proxy = await self.proxy_to(self.url)
+        self.proxy = await self.proxy_to(self.web)
         self.away = self.client(self.proxy.url)
 
     async def proxy_to(self: Any, url: str) -> FaultyProxy:
         proxy = FaultyProxy(self.reactor, url, seed=1)
         self.addCleanup(proxy.stop)
+        self.wire = Wire(proxy)
         return await proxy.start()
+
+    def behave(self: Any) -> None:
+        """Ends all faults."""
+        self.proxy.behave()
+        self.wire.listen()
+
+    def answers_to(self: Any, *rpcs: Rpc) -> Callable[[ProxyConnection], bool]:
+        """Of connections on which the server is just answering one of these, or, if there are none, anything."""
+        if self.scheme == NATIVE:
+            return lambda connection: self.wire.is_answering(connection, methods_of(rpcs))
+        asks = self.asks(*rpcs)
+        return lambda connection: connection.answer != b"" and (not rpcs or asks(connection))
+
+    def answers(self: Any, *rpcs: Rpc) -> list[bytes]:
+        """What the server has answered to these last, on each connection, whether or not it was passed on."""
+        if self.scheme == NATIVE:
+            answers = (self.wire.answers(connection, methods_of(rpcs)) for connection in self.proxy.connections)
+            return [answer for one in answers for answer in one.values()]
+        return [connection.answer for connection in filter(self.answers_to(*rpcs), self.proxy.connections)]
 
     async def found(self: Any, name: bytes) -> Optional[KeyValue]:
         """What the server knows of a key."""
@@ -63,52 +97,63 @@ class FaultCase(RealCase):
         return kvs[0] if kvs else None
 
     async def warm_up(self: Any) -> None:
-        """Makes a connection that stays in the pool."""
+        """Makes a connection that stays."""
         await self.away.get(self.key(b"warm"))
 
     def stream_but(self: Any, known: list[ProxyConnection]) -> Optional[ProxyConnection]:
         """A connection on which a watch has started."""
-        streams = (connection for connection in self.proxy.connections if has_watch(connection))
-        return next((stream for stream in streams if stream not in known), None)
+        others = (connection for connection in self.proxy.connections if connection not in known)
+        return next(filter(self.has_watch, others), None)
 
-    def answers(self: Any, where: Callable[[ProxyConnection], bool]) -> list[bytes]:
-        """What the server has answered last on each of these connections, whether or not it was passed on."""
-        return [connection.answer for connection in self.proxy.connections if where(connection)]
+    def has_watch(self: Any, connection: ProxyConnection) -> bool:
+        """Whether it carries a watch that has started, or is about to."""
+        if self.scheme == NATIVE:
+            return bool(self.wire.answers(connection, methods_of([WATCH])))
+        return has_watch(connection)
 
     async def answer_to_a_set(self: Any) -> bytes:
         """What the server answers another client, to know where to cut."""
         async with self.client(self.proxy.url) as etcd:
-            await etcd.set(self.key(b"0"), b"")
-            return bytes(self.answers(asks(b"/v3/kv/put"))[0])
+            await etcd.set(self.key(b"sample"), b"")
+            return bytes(self.answers(PUT)[0])
+
+    async def noticed(self: Any) -> None:
+        """Waits until the client has noticed that what has lost bytes is reset; with a call that timed out, it has."""
+        if self.scheme == NATIVE:
+            await self.until(self.is_heard)
+
+    async def is_heard(self: Any) -> bool:
+        try:
+            await self.away.get(self.key(b"warm"))
+        except Unavailable:
+            return False
+        return True
 
     async def as_good_as_new(self: Any) -> None:
         """The client can be used."""
-        self.proxy.behave()
+        self.behave()
+        await self.noticed()
         revision = (await self.away.set(self.key(b"after"), b"1")).header.revision
         self.assertEqual((await self.away.get(self.key(b"after"))).kvs[0].mod_revision, revision)
 
 
-@on_every_server()
-class Calls(FaultCase):
-    """Calls that are cut say truly whether they may have been applied."""
-
+class _Calls(FaultCase):
     async def lost(self: Any, after: int, how: str) -> None:
         """A set whose answer is cut so was applied once, and a get can be repeated."""
-        self.proxy.cut_answer(after, how)
+        self.proxy.cut_answer(after, how, where=self.answers_to())
         error = await self.assertFailure(self.soon(self.away.set(self.key(b"a"), b"1")), OutcomeUnknown)
         self.assertTrue(error.maybe_applied)
-        self.assertEqual((error.call, error.endpoint), ("KV.Put", self.proxy.url))
+        self.assertEqual((error.call, error.endpoint), ("KV.Put", self.spoken(self.proxy.url)))
         kv = await self.found(b"a")
         self.assertEqual((kv.value, kv.version), (b"1", 1))
         error = await self.assertFailure(self.soon(self.away.get(self.key(b"a"))), Unavailable)
         self.assertFalse(error.maybe_applied)
         await self.as_good_as_new()
 
-    async def test_connection_ends_before_the_answer(self: Any) -> None:
-        await self.lost(0, "close")
 
-    async def test_reset_before_the_answer(self: Any) -> None:
-        await self.lost(0, "reset")
+@on_every_server(schemes=[GATEWAY])
+class CutOfHTTP1(_Calls):
+    """Where an answer of HTTP/1.1 can be cut."""
 
     async def test_cut_in_the_status_line(self: Any) -> None:
         await self.lost(10, "close")
@@ -120,18 +165,195 @@ class Calls(FaultCase):
         answer = await self.answer_to_a_set()
         await self.lost(answer.index(b"\r\n\r\n") + 4 + 20, "close")
 
-    async def test_reset_in_the_body(self: Any) -> None:
+    async def test_error_page_of_something_in_between(self: Any) -> None:
+        self.proxy.replace_answer(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 5\r\n\r\nsorry")
+        error = await self.assertFailure(self.soon(self.away.set(self.key(b"a"), b"1")), Exception)
+        self.assertTrue(error.maybe_applied, error)
+        self.assertIn("502", str(error))
+
+    async def test_many_at_once_are_cut(self: Any) -> None:
+        """Each of them is there at most once; those that succeeded are; and the client has lost no slot."""
+        self.proxy.misbehave(1 / 3, ["cut_answer"])
+        names = [b"%d" % number for number in range(100)]
+        setting = [self.away.set(self.key(name), b"") for name in names]
+        succeeded = []
+        for name, one in zip(names, setting):
+            try:
+                await self.soon(one)
+            except OutcomeUnknown:
+                continue
+            succeeded.append(name)
+        self.assertTrue(0 < len(succeeded) < len(names))
+        found = {kv.key: kv.version for kv in (await self.etcd.get(self.keys())).kvs}
+        self.assertEqual(set(found.values()), {1})
+        self.assertLessEqual({self.key(name) for name in succeeded}, set(found))
+        self.behave()
+        await self.soon(gatherResults([self.away.set(self.key(name), b"") for name in names], consumeErrors=True))
+
+
+@on_every_server(schemes=[NATIVE])
+class CutOfHTTP2(_Calls):
+    """Where an answer of HTTP/2, and what comes before a request, can be cut; and what is lost with it."""
+
+    async def test_cut_in_the_handshake(self: Any) -> None:
+        """Wherever it is cut, on both ways: nothing was sent."""
+        for cut in (self.proxy.cut_request, self.proxy.cut_answer):
+            for after in (0, 1, 9, 14, 20):
+                for how in ("close", "reset", "half_close"):
+                    self.behave()
+                    cut(after, how)
+                    await self.not_sent(f"{cut.__name__} after {after}, {how}")
+        self.assertIsNone(await self.found(b"a"))
+        await self.as_good_as_new()
+
+    async def not_sent(self: Any, where: str) -> None:
+        etcd = self.client(self.proxy.url, connect_timeout=1)
+        error = await self.assertFailure(self.soon(etcd.set(self.key(b"a"), b"1", timeout=5)), Unavailable)
+        self.assertFalse(error.maybe_applied, where)
+        self.assertIn("not sent", str(error))
+        await etcd.close()
+
+    async def test_cut_in_the_request(self: Any) -> None:
+        """In its head and in its data, which come together: the server never had all of it, but that nobody knows."""
+        # the head has about 140 bytes
+        for after in (0, 1, 8, 9, 10, 20, 100, 150, 160, 400, 1000):
+            for how in ("close", "reset"):
+                await self.warm_up()
+                self.proxy.cut_request(after, how)
+                setting = self.soon(self.away.set(self.key(b"a"), b"1" * 2000))
+                error = await self.assertFailure(setting, OutcomeUnknown)
+                self.assertTrue(error.maybe_applied)
+                self.behave()
+        self.assertIsNone(await self.found(b"a"))
+        await self.as_good_as_new()
+
+    async def test_request_that_ends_early(self: Any) -> None:
+        """The server reads the end in the middle of it, and may say something."""
+        for after in (0, 1, 9, 20, 150, 400):
+            await self.warm_up()
+            self.proxy.cut_request(after, "half_close")
+            error = await self.assertFailure(self.soon(self.away.set(self.key(b"a"), b"1" * 2000)), OutcomeUnknown)
+            self.assertTrue(error.maybe_applied)
+            self.behave()
+        self.assertIsNone(await self.found(b"a"))
+        await self.as_good_as_new()
+
+    async def test_cut_in_a_request_that_waits_for_the_window(self: Any) -> None:
+        """It was not sent as a whole, so it cannot have been carried out; beside it, others were."""
+        for after, how in ((10_000, "reset"), (60_000, "close"), (10_000, "half_close")):
+            await self.warm_up()
+            self.proxy.cut_request(after, how)
+            large = self.away.set(self.key(b"large"), bytes(1_000_000))
+            small = self.away.set(self.key(b"small"), b"")
+            error = await self.assertFailure(self.soon(large), Unavailable)
+            self.assertFalse(error.maybe_applied)
+            await self.assertFailure(self.soon(small), Unavailable, OutcomeUnknown)
+            self.behave()
+        self.assertIsNone(await self.found(b"large"))
+        await self.as_good_as_new()
+
+    async def test_answers_end_early(self: Any) -> None:
+        """Half-closed: the server hears on, the client knows that no answer will come."""
+        size = len(await self.answer_to_a_set())
+        for after in (0, 1, 9, 20, 30, 60, size - 1):
+            self.proxy.cut_answer(after, "half_close", where=self.answers_to())
+            error = await self.assertFailure(self.soon(self.away.set(self.key(b"%d" % after), b"")), OutcomeUnknown)
+            self.assertTrue(error.maybe_applied)
+            self.assertEqual((await self.found(b"%d" % after)).version, 1, after)
+            self.behave()
+        await self.as_good_as_new()
+
+    async def test_half_closed_while_idle(self: Any) -> None:
+        """The next call is made over another connection, and is not lost."""
+        for direction in ("to_client", "to_server"):
+            await self.warm_up()
+            self.proxy.half_close(direction)
+            await self.until(lambda: self.away.stats().connections == 0)
+            await self.away.set(self.key(b"a"), b"1")
+
+    async def test_bytewise_both_ways(self: Any) -> None:
+        self.proxy.bytewise()
+        everything = bytes(range(256))
+        await gatherResults([self.soon(self.away.set(self.key(b"%d" % number), everything)) for number in range(5)])
+        found = await self.soon(self.away.get(self.keys()))
+        self.assertEqual([kv.value for kv in found.kvs], [everything] * 5)
+        self.assertEqual(self.away.stats().connections, 1)
+
+    async def test_another_protocol(self: Any) -> None:
+        """Whoever does not speak HTTP/2 was sent nothing."""
+        for said in (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 5\r\n\r\nsorry", b"220 mail.example ESMTP\r\n"):
+            self.proxy.replace_answer(said)
+            error = await self.assertFailure(self.soon(self.away.set(self.key(b"a"), b"1")), WrongProtocol)
+            self.assertFalse(error.maybe_applied)
+            self.behave()
+        self.assertIsNone(await self.found(b"a"))
+        await self.as_good_as_new()
+
+    async def test_silence_is_noticed(self: Any) -> None:
+        """A connection that is silent in one direction is left, whatever the timeout of the calls."""
+        for direction in ("to_server", "to_client"):
+            await self.warm_up()
+            self.proxy.black_hole(direction)
+            error = await self.assertFailure(self.soon(self.away.set(self.key(b"a"), b"", timeout=60)), OutcomeUnknown)
+            self.assertIn("silent", str(error))
+            await self.assertFailure(self.soon(self.away.get(self.key(b"a"), timeout=1)), Timeout)
+            await self.as_good_as_new()
+
+    async def test_many_on_a_connection_that_is_reset(self: Any) -> None:
+        """Each is done or its outcome is unknown, at most once; what was not sent says so; the client goes on."""
+        fates: Counter[str] = Counter()
+        for count in range(40):
+            await self.warm_up()
+            self.proxy.cut_answer(13 * count, ("reset", "close")[count % 2], where=self.answers_to(), count=1)
+            names = [b"%d/%d" % (count, number) for number in range(50)]
+            setting = [self.soon(self.away.set(self.key(name), b"")) for name in names]
+            told = {}
+            for name, one in zip(names, setting):
+                try:
+                    await one
+                    told[name] = "done"
+                except OutcomeUnknown:
+                    told[name] = "unknown"
+                except Unavailable as error:
+                    self.assertFalse(error.maybe_applied)
+                    told[name] = "not sent"
+            fates.update(told.values())
+            self.behave()
+            found = {kv.key: kv.version for kv in (await self.etcd.get(self.keys(b"%d/" % count))).kvs}
+            self.assertLessEqual(set(found.values()), {1})
+            for name, fate in told.items():
+                self.assertIn(self.key(name) in found, {"done": [True], "not sent": [False]}.get(fate, [True, False]))
+        self.assertGreater(fates["unknown"], 0)
+        self.assertGreater(fates["done"], 0)
+        await self.as_good_as_new()
+
+
+@on_every_server()
+class Calls(_Calls):
+    """Calls that are cut say truly whether they may have been applied."""
+
+    async def test_connection_ends_before_the_answer(self: Any) -> None:
+        await self.lost(0, "close")
+
+    async def test_reset_before_the_answer(self: Any) -> None:
+        await self.lost(0, "reset")
+
+    async def test_reset_in_the_answer(self: Any) -> None:
         await self.lost(len(await self.answer_to_a_set()) - 5, "reset")
 
     async def test_every_byte_of_the_answer(self: Any) -> None:
         """Wherever it is cut, the set was applied once; and only a whole answer is one."""
         answer = await self.answer_to_a_set()
-        for count in range(1, len(answer) - 2, 7):
-            self.proxy.behave()
-            self.proxy.cut_answer(count, "close")
+        for count in self.where_to_cut(answer):
+            self.behave()
+            self.proxy.cut_answer(count, "close", where=self.answers_to())
             error = await self.assertFailure(self.soon(self.away.set(self.key(b"%d" % count), b"")), OutcomeUnknown)
             self.assertTrue(error.maybe_applied)
             self.assertEqual((await self.found(b"%d" % count)).version, 1, count)
+
+    def where_to_cut(self: Any, answer: bytes) -> range:
+        """In many places; that of the gateway ends with two bytes that are not needed."""
+        return range(len(answer)) if self.scheme == NATIVE else range(1, len(answer) - 2, 7)
 
     async def test_not_sent(self: Any) -> None:
         """Nobody listens: the key is certainly not there."""
@@ -159,6 +381,7 @@ class Calls(FaultCase):
         await self.as_good_as_new()
 
     async def test_request_is_swallowed(self: Any) -> None:
+        await self.warm_up()
         self.proxy.black_hole("to_server")
         error = await self.assertFailure(self.soon(self.away.set(self.key(b"a"), b"1", timeout=1)), Timeout)
         self.assertTrue(error.maybe_applied)
@@ -168,6 +391,7 @@ class Calls(FaultCase):
         await self.as_good_as_new()
 
     async def test_answer_is_swallowed(self: Any) -> None:
+        await self.warm_up()
         self.proxy.black_hole("to_client")
         error = await self.assertFailure(self.soon(self.away.set(self.key(b"a"), b"1", timeout=1)), Timeout)
         self.assertTrue(error.maybe_applied)
@@ -176,11 +400,12 @@ class Calls(FaultCase):
 
     async def test_late_answer_belongs_to_nobody(self: Any) -> None:
         """It comes when its call has timed out; the next call has an answer of its own."""
+        await self.warm_up()
         self.proxy.delay(3600, "to_client")
         await self.assertFailure(self.away.get(self.key(b"a"), timeout=1), Timeout)
         await self.etcd.set(self.key(b"b"), b"mine")
         asked = self.away.get(self.key(b"b"))
-        self.proxy.behave()
+        self.behave()
         self.assertEqual([kv.value for kv in (await asked).kvs], [b"mine"])
 
     async def test_delayed_answer(self: Any) -> None:
@@ -196,17 +421,15 @@ class Calls(FaultCase):
         self.assertEqual([kv.value for kv in found.kvs], [everything])
 
     async def test_no_etcd_at_all(self: Any) -> None:
-        self.proxy.replace_answer(b"220 mail.example ESMTP\r\n")
-        error = await self.assertFailure(self.soon(self.away.set(self.key(b"a"), b"1")), ProtocolViolation)
-        self.assertTrue(error.maybe_applied)
-        await self.assertFailure(self.soon(self.away.get(self.key(b"a"))), ProtocolViolation)
+        for asked, maybe_applied in ((self.away.set, True), (self.away.get, False)):
+            await self.warm_up()
+            self.proxy.replace_answer(b"220 mail.example ESMTP\r\n")
+            call = asked(self.key(b"a"), b"1") if maybe_applied else asked(self.key(b"a"))
+            error = await self.assertFailure(self.soon(call), ProtocolViolation)
+            if maybe_applied:
+                self.assertTrue(error.maybe_applied)
+            self.behave()
         await self.as_good_as_new()
-
-    async def test_error_page_of_something_in_between(self: Any) -> None:
-        self.proxy.replace_answer(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 5\r\n\r\nsorry")
-        error = await self.assertFailure(self.soon(self.away.set(self.key(b"a"), b"1")), Exception)
-        self.assertTrue(error.maybe_applied, error)
-        self.assertIn("502", str(error))
 
     async def test_stale_pooled_connection(self: Any) -> None:
         """It looks alive and ends when it is used: a write on it is not repeated, and says what is known."""
@@ -216,42 +439,23 @@ class Calls(FaultCase):
             error = await self.assertFailure(self.soon(self.away.set(self.key(name), b"1")), OutcomeUnknown)
             self.assertTrue(error.maybe_applied)
             self.assertIsNone(await self.found(name))
-            self.proxy.behave()
+            self.behave()
             await self.warm_up()
             self.proxy.cut_request(how=how)
             await self.assertFailure(self.soon(self.away.get(self.key(name))), Unavailable)
-            self.proxy.behave()
+            self.behave()
         await self.as_good_as_new()
-
-    async def test_many_at_once_are_cut(self: Any) -> None:
-        """Each of them is there at most once; those that succeeded are; and the client has lost no slot."""
-        self.proxy.misbehave(1 / 3, ["cut_answer"])
-        names = [b"%d" % number for number in range(100)]
-        setting = [self.away.set(self.key(name), b"") for name in names]
-        succeeded = []
-        for name, one in zip(names, setting):
-            try:
-                await self.soon(one)
-            except OutcomeUnknown:
-                continue
-            succeeded.append(name)
-        self.assertTrue(0 < len(succeeded) < len(names))
-        found = {kv.key: kv.version for kv in (await self.etcd.get(self.keys())).kvs}
-        self.assertEqual(set(found.values()), {1})
-        self.assertLessEqual({self.key(name) for name in succeeded}, set(found))
-        self.proxy.behave()
-        await self.soon(gatherResults([self.away.set(self.key(name), b"") for name in names], consumeErrors=True))
 
     async def test_lost_grant(self: Any) -> None:
         """A grant whose answer is lost says so; one with an id of its own can then be looked for."""
-        self.proxy.cut_answer(10, "close")
+        self.proxy.cut_answer(10, "close", where=self.answers_to())
         await self.assertFailure(self.soon(self.away.lease(60, 4714)), Unavailable, OutcomeUnknown)
         self.assertIn(4714, await self.etcd.leases())
         await self.post("/v3/lease/revoke", {"ID": "4714"})
 
     async def test_lost_create(self: Any) -> None:
         """A transaction whose answer is lost was carried out once."""
-        self.proxy.cut_answer(10, "close")
+        self.proxy.cut_answer(10, "close", where=self.answers_to())
         comp, put = CompCreated(self.key(b"a"), "==", 0), OpSet(self.key(b"a"), b"1")
         await self.assertFailure(self.soon(self.away.submit(Transaction([comp], [put]))), OutcomeUnknown)
         await self.assertFailure(self.soon(self.away.create(self.key(b"b"), b"1")), OutcomeUnknown)
@@ -337,10 +541,7 @@ class Restarts(FaultCase):
         self.assertIn([kv.version for kv in (await self.etcd.get(b"a")).kvs], [[], [1]])
 
 
-@on_every_server()
-class Watches(FaultCase):
-    """Watches on a bad line: whole events or an error, and a way to go on."""
-
+class _Watches(FaultCase):
     async def watcher(self: Any, **options: Any) -> Watch:
         watch = self.away.watcher(self.keys(), **options)
         self.addCleanup(watch.stop)
@@ -362,6 +563,15 @@ class Watches(FaultCase):
         except Exception as error:
             return events, error
 
+    def waiting(self: Any, watch: Watch) -> int:
+        """How many events have arrived and were not asked for."""
+        return int(repr(watch).rpartition("waiting=")[2].rstrip(">"))
+
+
+@on_every_server()
+class Watches(_Watches):
+    """Watches on a bad line: whole events or an error, and a way to go on."""
+
     async def test_single_bytes(self: Any) -> None:
         self.proxy.bytewise("to_client")
         watch = await self.watcher(return_previous=True)
@@ -375,14 +585,13 @@ class Watches(FaultCase):
         """Cut after any number of bytes: whole events, then ``Unavailable``; then by hand exactly those missing."""
         start = (await self.etcd.get(self.key(b"a"))).header.revision + 1
         revisions = await self.write(4)
-        # the head and the first line, which say that the watch was set up, and some of the events
-        for count in range(400, 3000, step):
-            self.proxy.cut_answer(count, how)
+        for count in self.where_to_cut(step):
+            self.proxy.cut_answer(count, how, where=self.answers_to(WATCH))
             watch = self.away.watcher(self.keys(), start_revision=start)
             live = (await self.etcd.set(self.key(b"live"), bytes(400))).header.revision
             events, error = await self.rest(watch)
             self.assertIsInstance(error, Unavailable)
-            self.proxy.behave()
+            self.behave()
             expected = [*revisions, live]
             revisions = expected
             again = await self.watcher(start_revision=watch.revision + 1)
@@ -390,24 +599,56 @@ class Watches(FaultCase):
             again.stop()
             self.assertEqual([event.mod_revision for event in events], expected)
 
+    def where_to_cut(self: Any, step: int) -> range:
+        """Behind what says that the watch was set up, or also in that, and in some of the events."""
+        return range(0, 1500, step // 5) if self.scheme == NATIVE else range(400, 3000, step)
+
     async def test_cut_somewhere(self: Any) -> None:
         await self.cut_somewhere("close", 397)
 
     async def test_reset_somewhere(self: Any) -> None:
         await self.cut_somewhere("reset", 593)
 
+    async def test_cut_before_it_has_started(self: Any) -> None:
+        for after, how in ((0, "close"), (30, "close"), (60, "reset")):
+            self.proxy.cut_answer(after, how, where=self.answers_to(WATCH))
+            await self.assertFailure(self.soon(self.away.watcher(self.keys()).when_started()), Unavailable)
+            self.behave()
+        await self.watcher()
+
+    async def test_swallowed_before_it_has_started(self: Any) -> None:
+        self.proxy.black_hole("to_client")
+        etcd = self.client(self.proxy.url, timeout=1)
+        await self.assertFailure(self.soon(etcd.watcher(self.keys()).when_started()), Timeout)
+
+    async def test_wait_for(self: Any) -> None:
+        """It looks again when its watch is lost."""
+        waiting = self.away.wait_for(self.key(b"a"), lambda kv: kv.value == b"wanted", timeout=30)
+        known: list[ProxyConnection] = []
+        for number in range(2):
+            known.append(await self.until(lambda: self.stream_but(known)))
+            await self.etcd.set(self.key(b"a"), b"%d" % number)
+            known[-1].drop("reset")
+        await self.etcd.set(self.key(b"a"), b"wanted")
+        self.assertEqual((await self.soon(waiting)).value, b"wanted")
+
+
+@on_every_server(schemes=[GATEWAY])
+class WatchesOfHTTP1(_Watches):
+    """Each watch has a connection, and each message is a line."""
+
     async def test_cut_in_a_line(self: Any) -> None:
         """What was whole is told, what was not is not."""
         watch = await self.watcher()
         revisions = await self.write(2)
-        await self.until(lambda: repr(watch).endswith("waiting=2>"))
+        await self.until(lambda: self.waiting(watch) == 2)
         self.proxy.cut_line()
         # one, since the longest of several lines need not be the first
         revisions += await self.write(1)
         events, error = await self.rest(watch)
         self.assertIsInstance(error, Unavailable)
         self.assertEqual([event.mod_revision for event in events], revisions[:2])
-        self.proxy.behave()
+        self.behave()
         again = await self.watcher(start_revision=watch.revision + 1)
         self.assertEqual([event.mod_revision for event in await self.take(again, 1)], revisions[2:])
 
@@ -415,24 +656,12 @@ class Watches(FaultCase):
         """A proxy that ends the answer properly, between two lines, has ended the watch all the same."""
         watch = await self.watcher()
         revisions = await self.write(1)
-        await self.until(lambda: repr(watch).endswith("waiting=1>"))
+        await self.until(lambda: self.waiting(watch) == 1)
         self.proxy.replace_answer(b"0\r\n\r\n")
         await self.write(1)
         events, error = await self.rest(watch)
         self.assertIsInstance(error, Unavailable)
         self.assertEqual([event.mod_revision for event in events], revisions)
-
-    async def test_cut_before_it_has_started(self: Any) -> None:
-        for after, how in ((0, "close"), (30, "close"), (200, "reset")):
-            self.proxy.cut_answer(after, how)
-            await self.assertFailure(self.soon(self.away.watcher(self.keys()).when_started()), Unavailable)
-            self.proxy.behave()
-        await self.watcher()
-
-    async def test_swallowed_before_it_has_started(self: Any) -> None:
-        self.proxy.black_hole("to_client")
-        etcd = self.client(self.proxy.url, timeout=1)
-        await self.assertFailure(self.soon(etcd.watcher(self.keys()).when_started()), Timeout)
 
     async def test_late_start_beside_much(self: Any) -> None:
         """Nobody takes events before all key sets have started; so one that starts late must be heard all the same."""
@@ -451,7 +680,8 @@ class Watches(FaultCase):
         self.proxy.bytewise("to_client", where=is_late)
         watch = etcd.watcher([much, few], start_revision=begin + 1)
         self.addCleanup(watch.stop)
-        await self.until(lambda: b"created" in b"".join(self.answers(is_late)) and watch.is_paused)
+        await self.until(lambda: any(b"created" in late.answer for late in filter(is_late, self.proxy.connections)))
+        await self.until(lambda: watch.is_paused)
         self.proxy.delay(0)
         await self.soon(watch.when_started())
         await self.take(watch, 12)
@@ -465,16 +695,93 @@ class Watches(FaultCase):
         revisions = await self.write(1)
         self.assertEqual([event.mod_revision for event in await self.take(second, 1)], revisions)
 
-    async def test_wait_for(self: Any) -> None:
-        """It looks again when its watch is lost."""
-        waiting = self.away.wait_for(self.key(b"a"), lambda kv: kv.value == b"wanted", timeout=30)
-        known: list[ProxyConnection] = []
-        for number in range(2):
-            known.append(await self.until(lambda: self.stream_but(known)))
-            await self.etcd.set(self.key(b"a"), b"%d" % number)
-            known[-1].drop("reset")
-        await self.etcd.set(self.key(b"a"), b"wanted")
-        self.assertEqual((await self.soon(waiting)).value, b"wanted")
+
+@on_every_server(schemes=[NATIVE])
+class WatchesOfHTTP2(_Watches):
+    """All watches share a connection, and each message is some frames."""
+
+    async def test_cut_in_a_message(self: Any) -> None:
+        """What was whole is told, what was not is not."""
+        for more in (1, 8, 9, 12, 14, 100, 300):
+            watch = await self.watcher()
+            revisions = await self.write(2)
+            await self.until(lambda watch=watch: self.waiting(watch) == 2)
+            (connection,) = self.proxy.connections
+            self.proxy.cut_answer(len(connection.answer) + more, "close")
+            revisions += await self.write(1)
+            events, error = await self.rest(watch)
+            self.assertIsInstance(error, Unavailable)
+            self.assertEqual([event.mod_revision for event in events], revisions[:2])
+            self.behave()
+            again = await self.watcher(start_revision=watch.revision + 1)
+            self.assertEqual([event.mod_revision for event in await self.take(again, 1)], revisions[2:])
+            again.stop()
+
+    async def test_clean_end_is_no_end(self: Any) -> None:
+        """A server that ends the stream properly has ended the watch all the same."""
+        watch = await self.watcher()
+        revisions = await self.write(1)
+        await self.until(lambda: self.waiting(watch) == 1)
+        (connection,) = self.proxy.connections
+        (stream_id,) = self.wire.streams(connection, methods_of([WATCH]))
+        end = f.pack(f.HEADERS, f.END_HEADERS | f.END_STREAM, stream_id, encode([(b"grpc-status", b"0")]))
+        self.proxy.replace_answer(end)
+        await self.write(1)
+        events, error = await self.rest(watch)
+        self.assertIsInstance(error, Unavailable)
+        self.assertEqual([event.mod_revision for event in events], revisions)
+
+    async def test_all_hear_of_the_loss(self: Any) -> None:
+        """Every watch, and every call; and each can go on where it was."""
+        watches = [await self.watcher() for _ in range(20)]
+        self.assertEqual(self.away.stats().connections, 1)
+        revisions = await self.write(2)
+        for watch in watches:
+            await self.take(watch, 1)
+        self.proxy.drop("reset")
+        for watch in watches:
+            events, error = await self.rest(watch)
+            self.assertIsInstance(error, Unavailable)
+            told = [revisions[0], *(event.mod_revision for event in events)]
+            again = await self.watcher(start_revision=watch.revision + 1)
+            told += [event.mod_revision for event in await self.take(again, len(revisions) - len(told))]
+            self.assertEqual(told, revisions)
+            again.stop()
+
+    async def test_one_that_ends_does_not_hurt_the_others(self: Any) -> None:
+        """Neither if the server ends it, nor if we do."""
+        revisions = await self.write(3)
+        stays, stops = await self.watcher(), await self.watcher()
+        await self.etcd.compact(revisions[-1])
+        _, error = await self.rest(self.away.watcher(self.keys(), start_revision=revisions[0]))
+        self.assertIsInstance(error, Compacted)
+        stops.stop()
+        revisions = await self.write(1)
+        self.assertEqual([event.mod_revision for event in await self.take(stays, 1)], revisions)
+        self.assertEqual(self.proxy.accepted, 1)
+
+    async def test_slow_consumer_holds_up_nobody(self: Any) -> None:
+        """The server keeps what one watch does not take, and sends what others and calls do."""
+        slow, quick = await self.watcher(), await self.watcher()
+        for _ in range(40):
+            await self.etcd.set(self.key(b"a"), bytes(1_000_000))
+            await self.take(quick, 1)
+        self.assertTrue(slow.is_paused)
+        self.assertLess(self.waiting(slow), 20)
+        self.assertEqual((await self.soon(self.away.get(self.key(b"a")))).count, 1)
+        self.assertEqual([event.version for event in await self.take(slow, 40)], list(range(1, 41)))
+        self.assertEqual(self.away.stats().connections, 1)
+
+    async def test_late_start_beside_much(self: Any) -> None:
+        """Nobody takes events before all key sets have started; so one that starts late must be heard all the same."""
+        much, few = KeySet(self.key(b"much")), KeySet(self.key(b"few"))
+        begin = (await self.etcd.get(few)).header.revision
+        for _ in range(30):
+            await self.etcd.set(much.key, bytes(1_000_000))
+        watch = self.away.watcher([much, few], start_revision=begin + 1)
+        self.addCleanup(watch.stop)
+        await self.soon(watch.when_started())
+        await self.take(watch, 30)
 
 
 @on_every_server()
@@ -513,8 +820,8 @@ class LeasesAndLocks(FaultCase):
         seconds = monotonic(self.reactor)
         sent_at = seconds()
         refreshing = lease.refresh()
-        await self.until(lambda: any(self.answers(asks(b"/v3/lease/keepalive"))) and seconds() > sent_at + 0.5)
-        self.proxy.behave()
+        await self.until(lambda: self.answers(LEASE_KEEP_ALIVE) and seconds() > sent_at + 0.5)
+        self.behave()
         await self.soon(refreshing)
         self.assertLess(lease.deadline, sent_at + 2.5)
 
@@ -527,7 +834,7 @@ class LeasesAndLocks(FaultCase):
             promised = lease.deadline
             await self.until(lambda promised=promised: lease.deadline > promised)
         self.assertEqual(lease.state, "alive")
-        self.proxy.behave()
+        self.behave()
         await lease.revoke()
 
     async def test_watch_of_a_waiting_lock_is_lost(self: Any) -> None:
@@ -570,7 +877,7 @@ class LeasesAndLocks(FaultCase):
 
     async def test_lost_answer_to_the_entry(self: Any) -> None:
         """The lock fails, and leaves no key behind."""
-        self.proxy.cut_answer(where=asks(b"/v3/kv/txn"))
+        self.proxy.cut_answer(where=self.answers_to(TXN))
         await self.assertFailure(self.soon(self.away.lock(b"mylock")), OutcomeUnknown)
         self.assertEqual((await self.etcd.get(KeySet(b"mylock/", prefix=True))).kvs, [])
         self.assertEqual(await self.etcd.leases(), [])

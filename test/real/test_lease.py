@@ -9,8 +9,9 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 
 from test.real.base import RealCase, on_every_server
-from test.real.test_faults import FaultCase, asks
+from test.real.test_faults import FaultCase
 from txetcd import Closed, Expired, Lease, LeaseNotFound, OutcomeUnknown, Timeout, Unavailable
+from txetcd._schema import LEASE_GRANT, LEASE_REVOKE
 from txetcd.client import MAX_TIME_TO_LIVE
 from txetcd.errors import LeaseExist
 
@@ -385,7 +386,7 @@ class TakenBack(FaultCase, LeaseCase):
         self.proxy.black_hole("to_server")
         await self.lost(lease)
         self.assertTrue(await self.renew_elsewhere(lease, self.own.url))
-        self.proxy.behave()
+        self.behave()
         await self.until_revoked(lease)
 
     async def test_chosen_id_is_not_taken_back(self: Any) -> None:
@@ -399,12 +400,12 @@ class TakenBack(FaultCase, LeaseCase):
 
     async def test_answer_to_the_grant_is_lost(self: Any) -> None:
         """Cut or swallowed: nothing is left; of what the user has chosen, everything."""
-        is_grant = asks(b"/v3/lease/grant")
+        is_grant = self.asks(LEASE_GRANT)
         for number, (lose, error) in enumerate((
-            (lambda: self.proxy.cut_answer(where=is_grant), OutcomeUnknown),
+            (lambda: self.proxy.cut_answer(where=self.answers_to(LEASE_GRANT)), OutcomeUnknown),
             (lambda: self.proxy.black_hole("to_client", where=is_grant), Timeout),
         )):  # fmt: skip
-            self.proxy.behave()
+            self.behave()
             lose()
             caught = await self.assertFailure(self.soon(self.away.lease(600)), error)
             self.assertTrue(caught.maybe_applied)
@@ -418,7 +419,7 @@ class TakenBack(FaultCase, LeaseCase):
 
     async def test_cancelled_and_its_answer_is_lost(self: Any) -> None:
         """Nobody wants it, nobody knows it, and it is revoked."""
-        self.proxy.black_hole("to_client", where=asks(b"/v3/lease/grant"))
+        self.proxy.black_hole("to_client", where=self.asks(LEASE_GRANT))
         granting = self.away.lease(600)
         granting.cancel()
         await self.assertFailure(granting, CancelledError)
@@ -432,24 +433,24 @@ class TakenBack(FaultCase, LeaseCase):
             async with self.away.lease(600, keep_alive=True):
                 pass
 
-        self.proxy.black_hole("to_server", where=asks(b"/v3/lease/revoke"))
+        self.proxy.black_hole("to_server", where=self.asks(LEASE_REVOKE))
         running = Deferred.fromCoroutine(block())
         await self.until(lambda: self.proxy.faults.get("black_hole"))
         self.assertEqual(len(await self.etcd.leases()), 1)
-        self.proxy.behave()
+        self.behave()
         running.cancel()
         await self.assertFailure(running, CancelledError)
         await self.until_there_is_none()
 
     async def test_revocation_is_cut(self: Any) -> None:
         """It failed, and whoever waits for the loss learns of it when the server has been told."""
-        self.proxy.cut_request(where=asks(b"/v3/lease/revoke"))
+        self.proxy.cut_request(where=self.asks(LEASE_REVOKE))
         lease = await self.away.lease(600)
         losing = lease.when_lost()
         await self.assertFailure(lease.revoke(), Unavailable, OutcomeUnknown)
         self.assertEqual((lease.state, losing.called), ("alive", False))
         self.assertTrue(await self.renew_elsewhere(lease, self.own.url))
-        self.proxy.behave()
+        self.behave()
         await self.soon(losing)
         self.assertEqual(lease.state, "lost")
         self.assertEqual(await self.etcd.leases(), [])

@@ -9,8 +9,9 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks
 
 from test.real.base import RealCase, on_every_server
-from test.real.test_faults import FaultCase, asks
+from test.real.test_faults import FaultCase
 from txetcd import Closed, CompCreated, Expired, KeySet, Lock, OpSet, OutcomeUnknown, Timeout, Transaction, Unavailable
+from txetcd._schema import LEASE_KEEP_ALIVE, LEASE_REVOKE, RANGE, TXN, WATCH
 from txetcd.errors import LockReleased, SessionExpired
 
 
@@ -371,10 +372,10 @@ class CutOff(FaultCase, LockCase):
         error = await self.assertFailure(self.away.lock(b"mylock", timeout=1), Timeout)
         self.assertFalse(error.maybe_applied)
         self.assertEqual(await self.queue(b"mylock"), [holder.key])
-        self.proxy.cut_request(where=asks(b"/v3/lease/revoke"))
+        self.proxy.cut_request(where=self.asks(LEASE_REVOKE))
         error = await self.assertFailure(self.away.lock(b"mylock", timeout=1), Timeout)
         text = "the lock b'mylock' was not acquired within 1 second; the connection was lost"
-        self.assertTrue(str(error).startswith(f"at {self.proxy.url}: {text}"), str(error))
+        self.assertTrue(str(error).startswith(f"at {self.spoken(self.proxy.url)}: {text}"), str(error))
         self.assertTrue(error.maybe_applied)
         self.assertEqual(len(await self.queue(b"mylock")), 2)
         await holder.release()
@@ -383,10 +384,10 @@ class CutOff(FaultCase, LockCase):
         """However far the waiter has come: nobody comes to wait behind a key that nobody will release."""
         holder = await self.etcd.lock(b"mylock")
         leases = await self.etcd.leases()
-        for step in (b"/v3/lease/keepalive", b"/v3/kv/txn", b"/v3/kv/range", b"/v3/watch"):
-            self.proxy.behave()
+        for step in (LEASE_KEEP_ALIVE, TXN, RANGE, WATCH):
+            self.behave()
             stuck = self.proxy.faults.get("black_hole", 0)
-            self.proxy.black_hole("to_client", where=asks(step))
+            self.proxy.black_hole("to_client", where=self.asks(step))
             etcd = self.client(self.proxy.url)
             waiting = etcd.lock(b"mylock", time_to_live=600)
             await self.until_queue_has(b"mylock", 2)
@@ -405,11 +406,11 @@ class CutOff(FaultCase, LockCase):
             async with self.away.lock(b"mylock", time_to_live=600):
                 pass
 
-        self.proxy.black_hole("to_server", where=asks(b"/v3/lease/revoke"))
+        self.proxy.black_hole("to_server", where=self.asks(LEASE_REVOKE))
         running = Deferred.fromCoroutine(block())
         await self.until(lambda: self.proxy.faults.get("black_hole"))
         waiting = await self.wait_in_line(b"mylock", 2)
-        self.proxy.behave()
+        self.behave()
         running.cancel()
         await self.assertFailure(running, CancelledError)
         await (await self.soon(waiting)).release()

@@ -782,7 +782,7 @@ class Hurt(WatchCase):
         self.assertEqual([event.mod_revision for event in events], revisions)
         self.assertEqual(watch.revision, revisions[-1])
         self.assertIsInstance(error, Unavailable)
-        self.assertEqual((error.call, error.endpoint), ("Watch.Watch", self.own.url))
+        self.assertEqual((error.call, error.endpoint), ("Watch.Watch", self.spoken(self.own.url)))
 
     async def test_killed_server(self: Any) -> None:
         """SIGKILL: what had arrived is told first."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import gc
+import operator
 import os
 import re
 import resource
@@ -26,11 +27,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import Agent
 
-from test.real.base import QUICK, RealCase, on_every_server_at_length, sockets_to
+from test.real.base import GATEWAY, NATIVE, QUICK, RealCase, on_every_server, on_every_server_at_length, sockets_to
+from test.real.test_faults import FaultCase, methods_of
+from test.real.test_limits import can_limit_streams
+from test.servers import AT_LENGTH
 from txetcd import Backoff, Client, KeyValue, OpGet, OpSet, Timeout, Transaction
 from txetcd._calls import DEFAULT_TIMEOUT, LONG_TIMEOUT
 from txetcd._gateway import MAX_CONCURRENT
-from txetcd.testing import EtcdCluster, FaultyProxy, ProxyConnection
+from txetcd._schema import AUTHENTICATE, COMPACT, DELETE_RANGE, LEASE_LEASES, PUT, RANGE, STATUS, TXN, Rpc
+from txetcd.testing import EtcdCluster, FaultyProxy
 
 CALLS = int(os.environ.get("TXETCD_TEST_CALLS", "3000"))
 
@@ -51,36 +56,48 @@ FOR_EVER = 3600.0
 _log = Logger()
 
 
-def asks(path: bytes) -> Callable[[ProxyConnection], bool]:
-    """Of connections whose last request is for this path."""
-    return lambda connection: connection.request.startswith(b"POST %s " % path)
+def quoted(key: bytes) -> bytes:
+    """As it stands in JSON."""
+    return b'"%s"' % base64.b64encode(key)
 
 
-def asks_for(*keys: bytes) -> Callable[[ProxyConnection], bool]:
-    """Of connections whose last request is for one of these keys."""
-    named = [b'"%s"' % base64.b64encode(key) for key in keys]
-    return lambda connection: any(name in connection.request for name in named)
+def tagged(key: bytes) -> bytes:
+    """As it stands in protobuf, where it is the first field."""
+    size = len(key)
+    assert size < 128
+    return bytes((0x0A, size)) + key
 
 
-class _CancelCase(RealCase):
+class _CancelCase(FaultCase):
     """
     :ivar proxy: a proxy to the shared server.
     :ivar tested: a client behind it, which waits for ever if need be.
     """
 
     async def start(self: Any) -> None:
-        self.proxy = await self.proxy_to(self.url)
-        self.tested = self.client(self.proxy.url, timeout=FOR_EVER)
+        await self.begin(self.web)
+
+    async def begin(self: Any, url: str) -> None:
+        """With the server at *url*."""
+        self.proxy = await self.proxy_to(url)
+        self.tested = self.away = self.client(self.proxy.url, timeout=FOR_EVER)
         self.values: dict[bytes, bytes] = {}
 
-    async def proxy_to(self: Any, url: str) -> FaultyProxy:
-        proxy = FaultyProxy(self.reactor, url, seed=1)
-        self.addCleanup(proxy.stop)
-        return await proxy.start()
+    async def delay_answers(self: Any, etcd: Optional[Client] = None) -> None:
+        """For ever; but a client that needs a connection before it asks has it."""
+        if self.scheme == NATIVE:
+            await self.soon((etcd or self.tested).get(self.key(b"warm")))
+        self.proxy.delay(FOR_EVER, "to_client")
 
-    async def others(self: Any, count: int = MAX_CONCURRENT, size: int = 10) -> dict[bytes, Deferred[Any]]:
+    @property
+    def places(self: Any) -> int:
+        """How many calls there are places for; or, where that is up to the server, as many as a proxy keeps in view."""
+        return 8 if self.scheme == NATIVE else MAX_CONCURRENT
+
+    async def others(self: Any, count: Optional[int] = None, size: int = 10) -> dict[bytes, Deferred[Any]]:
         """Gets of so many keys, each with a value of its own, which go on beside what is cancelled."""
-        self.values = {self.key(b"other%d" % number): b"%02d" % number * size for number in range(count)}
+        numbers = range(self.places if count is None else count)
+        self.values = {self.key(b"other%d" % number): b"%02d" % number * size for number in numbers}
         for key, value in self.values.items():
             await self.etcd.set(key, value)
         return {key: self.tested.get(key) for key in self.values}
@@ -101,21 +118,122 @@ class _CancelCase(RealCase):
         self.assertIsInstance(failure.value, CancelledError)
         self.assertIs(failure.value.maybe_applied, maybe_applied)
 
+    def asked(self: Any, *keys: bytes) -> int:
+        """How many requests there were for one of these keys; those that a connection was asked last, if one by one."""
+        return self.count(lambda connection: self.wire.requests(connection, map(tagged, keys)), lambda _: True, keys)
+
     def answered(self: Any, *keys: bytes) -> int:
-        """How many connections carry a request for one of these keys which the server has answered by now."""
-        return sum(asks_for(*keys)(connection) and connection.answer != b"" for connection in self.proxy.connections)
+        """How many of them the server has answered by now."""
+        has_answer = operator.attrgetter("answer")
+        return self.count(lambda connection: self.wire.answers(connection, map(tagged, keys)), has_answer, keys)
+
+    def count(self: Any, native: Callable[..., Any], gateway: Callable[..., Any], keys: Sequence[bytes]) -> int:
+        """
+        Requests on all connections.
+
+        :param native: those of a connection.
+        :param gateway: whether that of a connection counts, if it is for one of these *keys*.
+        """
+        if self.scheme == NATIVE:
+            return sum(len(native(connection)) for connection in self.proxy.connections)
+        asked = (one for one in self.proxy.connections if any(quoted(key) in one.request for key in keys))
+        return sum(bool(gateway(connection)) for connection in asked)
 
     async def assert_usable(self: Any, etcd: Optional[Client] = None) -> None:
-        """As many calls as there are places for can be under way at once, and all are answered."""
-        etcd = etcd or self.tested
-        self.proxy.behave()
-        self.proxy.delay(FOR_EVER, "to_client")
-        keys = [self.key(b"usable%d" % number) for number in range(2 * MAX_CONCURRENT)]
+        """As many calls as there are places for can be under way at once, and all, twice as many, are answered."""
+        etcd = self.away = etcd or self.tested
+        self.behave()
+        await self.noticed()
+        await self.delay_answers(etcd)
+        keys = [self.key(b"u%d" % number) for number in range(2 * self.places)]
         calls = [etcd.get(key) for key in keys]
-        await self.until(lambda: self.answered(*keys) == MAX_CONCURRENT)
-        self.proxy.behave()
+        # where there are always more places, more may be answered
+        await self.until(lambda: self.answered(*keys) >= self.places)
+        self.assertTrue(self.scheme == NATIVE or self.answered(*keys) == self.places)
+        self.behave()
         await self.soon(gatherResults(calls, consumeErrors=True))
-        self.assertLessEqual(etcd.stats().connections, MAX_CONCURRENT)
+        self.assertLessEqual(etcd.stats().connections, self.sockets_for(MAX_CONCURRENT))
+
+
+class _Queued(_CancelCase):
+    async def queued(self: Any) -> None:
+        """Behind as many calls as may be under way: nothing is sent, and those behind it move up."""
+        await self.delay_answers()
+        others = await self.others()
+        await self.until(lambda: self.answered(*others) == self.places)
+        queued = [self.tested.set(self.key(b"queued"), b"") for _ in range(3)]
+        behind = self.tested.set(self.key(b"behind"), b"")
+        for call in queued:
+            self.assert_cancelled(call, False)
+        self.behave()
+        await self.assert_unharmed(others)
+        await self.soon(behind)
+        self.assertEqual((await self.etcd.get(self.key(b"queued"))).kvs, [])
+        await self.assert_usable()
+
+    async def told_what_is_left(self: Any) -> None:
+        """After waiting for its turn, that is less; by steps of a tenth of a second."""
+        await self.delay_answers()
+        others = await self.others()
+        await self.until(lambda: self.answered(*others) == self.places)
+        began = self.reactor.seconds()
+        call = self.tested.set(self.key(b"a"), b"", timeout=60)
+        await deferLater(self.reactor, 0.5)
+        left = began + 60 - self.reactor.seconds()
+        self.behave()
+        await self.soon(call)
+        self.assertLessEqual(told(self, PUT), left * 1000 + 200)
+        await self.assert_unharmed(others)
+
+
+@on_every_server_at_length([GATEWAY])
+class QueuedAtGateway(_Queued):
+    """Behind as many calls as there are sockets for."""
+
+    async def test_queued(self: Any) -> None:
+        await self.queued()
+
+    async def test_told_what_is_left(self: Any) -> None:
+        await self.told_what_is_left()
+
+
+@on_every_server(lambda server: server in AT_LENGTH and can_limit_streams(server), [NATIVE])
+class QueuedAtNative(_Queued):
+    """Behind as many calls as the server allows streams."""
+
+    async def start(self: Any) -> None:
+        own = await self.own_server([*QUICK, f"--max-concurrent-streams={self.places}"])
+        self.etcd = self.client(own.url)
+        await self.begin(own.url)
+
+    async def test_queued(self: Any) -> None:
+        await self.queued()
+
+    async def test_told_what_is_left(self: Any) -> None:
+        await self.told_what_is_left()
+
+    async def test_half_sent(self: Any) -> None:
+        """A write that is larger than what the server takes at once was not sent: it cannot be applied."""
+        await self.delay_answers()
+        for _ in range(3 * self.places):
+            call = self.tested.set(self.key(b"large"), bytes(1_000_000))
+            # its head, and as much as the server takes
+            await deferLater(self.reactor, 0)
+            self.assert_cancelled(call, False)
+        await self.assert_usable()
+        self.assertEqual((await self.etcd.get(self.key(b"large"))).kvs, [])
+        await self.tested.set(self.key(b"large"), bytes(1_000_000))
+
+
+def told(case: Any, rpc: Rpc) -> int:
+    """The milliseconds that the server was told of the last request of this kind."""
+    if case.scheme == NATIVE:
+        (requests,) = filter(None, (case.wire.requests(one, methods_of([rpc])) for one in case.proxy.connections))
+        (milliseconds,) = re.findall(rb"grpc-timeout.([0-9]+)m", requests[max(requests)])
+    else:
+        connection = next(filter(case.asks(rpc), case.proxy.connections))
+        (milliseconds,) = re.findall(rb"\r\nGrpc-Timeout: ([0-9]+)m\r\n", connection.request)
+    return int(milliseconds)
 
 
 @on_every_server_at_length()
@@ -127,21 +245,6 @@ class Cancel(_CancelCase):
     async def missing(self: Any, name: bytes) -> bool:
         """Whether the server has never had it."""
         return not (await self.etcd.get(self.key(name))).kvs
-
-    async def test_queued(self: Any) -> None:
-        """Behind as many calls as may be under way: nothing is sent, and those behind it move up."""
-        self.proxy.delay(FOR_EVER, "to_client")
-        others = await self.others()
-        await self.until(lambda: self.answered(*others) == MAX_CONCURRENT)
-        queued = [self.tested.set(self.key(b"queued"), b"") for _ in range(3)]
-        behind = self.tested.set(self.key(b"behind"), b"")
-        for call in queued:
-            self.assert_cancelled(call, False)
-        self.proxy.behave()
-        await self.assert_unharmed(others)
-        await self.soon(behind)
-        self.assertTrue(await self.missing(b"queued"))
-        await self.assert_usable()
 
     async def test_connecting(self: Any) -> None:
         """Before the server has accepted the connection."""
@@ -177,20 +280,6 @@ class Cancel(_CancelCase):
         self.assertTrue(await self.missing(b"first"))
         await self.assert_usable()
 
-    async def test_agreeing_on_tls(self: Any) -> None:
-        """With a server that never says anything: the connection is there, but nothing is sent on it."""
-        self.proxy.black_hole()
-        etcd = self.client(self.proxy.url.replace("http://", "https://"), timeout=FOR_EVER, connect_timeout=FOR_EVER)
-        calls = [etcd.set(self.key(b"a"), b"") for _ in range(MAX_CONCURRENT + 1)]
-        await self.until(lambda: len(self.proxy.connections) == MAX_CONCURRENT)
-        self.assert_cancelled(calls.pop(0), False)
-        # the one that waited has its place
-        await self.until(lambda: self.proxy.accepted == MAX_CONCURRENT + 1)
-        for call in reversed(calls):
-            self.assert_cancelled(call, False)
-        await self.until(lambda: etcd.stats().connections == 0)
-        self.assertEqual(self.proxy.accepted, MAX_CONCURRENT + 1)
-
     async def test_sent_write(self: Any) -> None:
         """It may be applied."""
         await self.sent(self.tested.set, True, b"")
@@ -201,26 +290,28 @@ class Cancel(_CancelCase):
         await self.sent(self.tested.get, False)
 
     async def sent(self: Any, ask: Callable[..., Deferred[Any]], maybe_applied: bool, *arguments: Any) -> None:
-        self.proxy.delay(FOR_EVER, "to_client")
+        await self.delay_answers()
         call = ask(self.key(b"a"), *arguments)
-        others = await self.others(MAX_CONCURRENT - 1)
-        await self.until(lambda: self.answered(self.key(b"a"), *others) == MAX_CONCURRENT)
+        others = await self.others(self.places - 1)
+        await self.until(lambda: self.answered(self.key(b"a"), *others) == self.places)
         self.assert_cancelled(call, maybe_applied)
-        # it alone has lost its connection
-        await self.until(lambda: self.tested.stats().connections == MAX_CONCURRENT - 1)
-        await self.until(lambda: len(self.proxy.connections) == MAX_CONCURRENT - 1)
-        self.proxy.behave()
+        # it alone has lost its connection, or its stream
+        left = self.sockets_for(self.places - 1)
+        await self.until(lambda: self.tested.stats().connections == left)
+        await self.until(lambda: len(self.proxy.connections) == left)
+        self.behave()
         await self.assert_unharmed(others)
         await self.assert_usable()
 
     async def test_swallowed(self: Any) -> None:
         """Sent to a server that is not heard of any more: its place is free all the same, and its connection gone."""
+        await self.warm_up()
         self.proxy.black_hole("to_server")
-        calls = [self.tested.set(self.key(b"a"), b"") for _ in range(MAX_CONCURRENT)]
-        await self.until(lambda: sum(connection.request != b"" for connection in self.proxy.connections) == len(calls))
+        calls = [self.tested.set(self.key(b"a"), b"") for _ in range(self.places)]
+        await self.until(lambda: self.asked(self.key(b"a")) == len(calls))
         for call in calls:
             self.assert_cancelled(call, True)
-        await self.until(lambda: self.tested.stats().connections == 0)
+        await self.until(lambda: self.tested.stats().connections == self.sockets_kept)
         await self.assert_usable()
         self.assertTrue(await self.missing(b"a"))
 
@@ -235,12 +326,14 @@ class Cancel(_CancelCase):
     async def half_answered(self: Any, size: int) -> None:
         """One of several calls is cancelled when each has had about so many bytes of its answer."""
         await self.etcd.set(self.key(b"a"), bytes(200_000))
+        await self.warm_up()
+        before = self.proxy.bytes_to_client
         self.proxy.throttle(5 * size, "to_client")
         call = self.tested.get(self.key(b"a"))
         others = await self.others(3, 100_000)
-        await self.until(lambda: self.proxy.bytes_to_client > 4 * size)
+        await self.until(lambda: self.proxy.bytes_to_client > before + 4 * size)
         self.assert_cancelled(call, False)
-        self.proxy.behave()
+        self.behave()
         await self.assert_unharmed(others)
         await self.assert_usable()
 
@@ -262,7 +355,7 @@ class Cancel(_CancelCase):
         """... and says so."""
         pauses: list[int] = []
         etcd = self.client(self.proxy.url, timeout=2 * FOR_EVER, retry=lambda rounds: pauses.append(rounds) or FOR_EVER)
-        self.proxy.cut_answer()
+        self.proxy.cut_answer(where=self.answers_to())
         call = etcd.set(self.key(b"a"), b"", idempotent=True)
         await self.until(lambda: pauses)
         self.assert_cancelled(call, True)
@@ -271,7 +364,7 @@ class Cancel(_CancelCase):
     async def test_waiting_for_a_token(self: Any) -> None:
         """Another call waits on for the same one; when none does, nobody asks for it any more."""
         etcd = self.client(self.proxy.url, timeout=FOR_EVER, credentials=("nobody", "secret"))
-        login = asks(b"/v3/auth/authenticate")
+        login = self.asks(AUTHENTICATE)
         self.proxy.delay(FOR_EVER, "to_client", where=login)
 
         def is_asked() -> bool:
@@ -281,36 +374,98 @@ class Cancel(_CancelCase):
         await self.until(is_asked)
         self.assert_cancelled(calls[0], False)
         self.assert_cancelled(calls[1], False)
-        await self.until(lambda: etcd.stats().connections == 0 and not self.proxy.connections)
+        await self.until(lambda: etcd.stats().connections == len(self.proxy.connections) == self.sockets_kept)
         calls = [etcd.set(self.key(b"c"), b""), etcd.set(self.key(b"d"), b"")]
         await self.until(is_asked)
         self.assert_cancelled(calls[0], False)
         # which authentication is off for, so that none is needed
-        self.proxy.behave()
+        self.behave()
         await self.soon(calls[1])
         self.assertEqual([kv.key for kv in (await self.etcd.get(self.keys())).kvs], [self.key(b"d")])
         await self.assert_usable(etcd)
 
     async def test_probing_an_endpoint(self: Any) -> None:
         """While another endpoint is asked which cluster it belongs to: the write itself is not sent."""
-        first, second = self.proxy, await self.proxy_to(self.url)
+        first, second = self.proxy, await self.proxy_to(self.web)
         etcd = self.client([first.url, second.url], timeout=FOR_EVER, retry=Backoff())
-        if etcd.endpoints[0] != first.url:
+        if etcd.endpoints[0] != self.spoken(first.url):
             first, second = second, first
         await etcd.get(self.key(b"a"))
         await first.refuse()
         first.drop("reset")
         await self.until(lambda: etcd.stats().connections == 0)
         self.proxy = second
-        status = asks(b"/v3/maintenance/status")
+        status = self.asks(STATUS)
         second.delay(FOR_EVER, "to_client", where=status)
         call, other = etcd.set(self.key(b"a"), b""), etcd.set(self.key(b"b"), b"")
-        await self.until(lambda: sum(map(status, second.connections)) == 2)
+        await self.until(lambda: self.probes(second) == 2)
         self.assert_cancelled(call, False)
-        second.behave()
+        self.behave()
         await self.soon(other)
         self.assertTrue(await self.missing(b"a"))
         await self.assert_usable(etcd)
+
+    def probes(self: Any, proxy: FaultyProxy) -> int:
+        """How often it was asked for the status."""
+        if self.scheme == NATIVE:
+            return sum(len(self.wire.requests(one, methods_of([STATUS]))) for one in proxy.connections)
+        return sum(map(self.asks(STATUS), proxy.connections))
+
+
+@on_every_server_at_length([GATEWAY])
+class AgreeingAtGateway(_CancelCase):
+    """Each call has a connection, and drops it."""
+
+    async def test_agreeing_on_tls(self: Any) -> None:
+        """With a server that never says anything: the connection is there, but nothing is sent on it."""
+        self.proxy.black_hole()
+        etcd = self.client(self.proxy.url.replace("http://", "https://"), timeout=FOR_EVER, connect_timeout=FOR_EVER)
+        calls = [etcd.set(self.key(b"a"), b"") for _ in range(MAX_CONCURRENT + 1)]
+        await self.until(lambda: len(self.proxy.connections) == MAX_CONCURRENT)
+        self.assert_cancelled(calls.pop(0), False)
+        # the one that waited has its place
+        await self.until(lambda: self.proxy.accepted == MAX_CONCURRENT + 1)
+        for call in reversed(calls):
+            self.assert_cancelled(call, False)
+        await self.until(lambda: etcd.stats().connections == 0)
+        self.assertEqual(self.proxy.accepted, MAX_CONCURRENT + 1)
+
+
+@on_every_server_at_length([NATIVE])
+class AgreeingAtNative(_CancelCase):
+    """All calls wait for one connection, which is made for whoever comes next."""
+
+    async def test_agreeing_on_tls(self: Any) -> None:
+        """With a server that never says anything: the connection is there, but nothing is sent on it."""
+        await self.never_agreed("https://")
+
+    async def test_agreeing_on_http2(self: Any) -> None:
+        await self.never_agreed("http://")
+
+    async def never_agreed(self: Any, scheme: str) -> None:
+        self.proxy.black_hole()
+        etcd = self.client(self.proxy.url.replace("http://", scheme), timeout=FOR_EVER, connect_timeout=1)
+        calls = [etcd.set(self.key(b"a"), b"") for _ in range(MAX_CONCURRENT + 1)]
+        await self.until(lambda: etcd.stats().connections == 1)
+        for call in calls:
+            self.assert_cancelled(call, False)
+        await self.until(lambda: etcd.stats().connections == 0)
+        self.assertEqual((self.proxy.accepted, etcd.stats().in_flight), (1, 0))
+        self.behave()
+        self.assertEqual((await self.etcd.get(self.key(b"a"))).kvs, [])
+
+    async def test_cancelled_while_others_wait_for_the_connection(self: Any) -> None:
+        """They are sent when it is there, and what was cancelled is not."""
+        self.proxy.delay(FOR_EVER)
+        first = [self.tested.set(self.key(b"first"), b"") for _ in range(5)]
+        other = self.tested.set(self.key(b"other"), b"")
+        await self.until(lambda: self.proxy.connections and self.proxy.connections[0].request)
+        for call in first:
+            self.assert_cancelled(call, False)
+        self.behave()
+        await self.soon(other)
+        self.assertEqual((await self.etcd.get(self.key(b"first"))).kvs, [])
+        self.assertEqual(self.proxy.accepted, 1)
 
 
 class Storm:
@@ -526,7 +681,7 @@ class Storms(RealCase):
         """No delayed call, no socket, no error that nobody has seen; as many calls as ever can be under way."""
         self.assertEqual(etcd.stats().in_flight, 0)
         await self.soon(gatherResults([etcd.get(b"a") for _ in range(2 * MAX_CONCURRENT)], consumeErrors=True))
-        self.assertEqual(etcd.stats().connections, MAX_CONCURRENT)
+        self.assertEqual(etcd.stats().connections, self.sockets_for(MAX_CONCURRENT))
         await etcd.close()
         left = self.reactor.getDelayedCalls()
         self.assertEqual(len(left), timers, list(map(str, left)))
@@ -539,20 +694,20 @@ class Storms(RealCase):
         etcd = self.client(timeout=100)
         self.assertEqual(sockets_to(self.url), 0)
         storm = await self.storm(etcd, CALLS, CROWDS)
-        self.assertLessEqual(storm.most_connections, MAX_CONCURRENT)
-        self.assertLessEqual(sockets_to(self.url), MAX_CONCURRENT)
+        self.assertLessEqual(storm.most_connections, self.sockets_for(MAX_CONCURRENT))
+        self.assertLessEqual(sockets_to(self.url), self.sockets_for(MAX_CONCURRENT))
         await self.assert_nothing_left(etcd, timers)
         self.assertEqual(sockets_to(self.url), 0)
         await self.assert_true(storm)
 
     async def test_storm_byte_by_byte(self: Any) -> None:
         """The same with answers that come so slowly that calls are cancelled in the middle of them."""
-        async with FaultyProxy(self.reactor, self.url) as proxy:
+        async with FaultyProxy(self.reactor, self.web) as proxy:
             timers = await self.timers()
             etcd = self.client(proxy.url, timeout=100)
             proxy.bytewise("to_client")
             storm = await self.storm(etcd, CALLS // 30, SLOW_CROWDS)
-            self.assertLessEqual(storm.most_connections, MAX_CONCURRENT)
+            self.assertLessEqual(storm.most_connections, self.sockets_for(MAX_CONCURRENT))
             proxy.behave()
             await self.assert_nothing_left(etcd, timers)
         await self.assert_true(storm)
@@ -562,50 +717,32 @@ class Storms(RealCase):
 class Deadlines(_CancelCase):
     """One deadline over everything, of which the server is told."""
 
-    def told(self: Any, path: bytes) -> int:
-        """The milliseconds that the server was told of the last request for this path."""
-        connection = next(connection for connection in self.proxy.connections if asks(path)(connection))
-        (told,) = re.findall(rb"\r\nGrpc-Timeout: ([0-9]+)m\r\n", connection.request)
-        return int(told)
-
-    def assert_told(self: Any, path: bytes, seconds: float) -> None:
+    def assert_told(self: Any, rpc: Rpc, seconds: float) -> None:
         """It was told of a deadline of so many seconds, of which few have passed, and a little more."""
-        self.assertLessEqual(self.told(path), seconds * 1000 + 100)
-        self.assertGreater(self.told(path), seconds * 1000 - 5000)
+        self.assertLessEqual(told(self, rpc), seconds * 1000 + 100)
+        self.assertGreater(told(self, rpc), seconds * 1000 - 5000)
 
     async def test_told(self: Any) -> None:
         """The server knows the deadline of the call, or of the client, or of what takes long."""
         etcd, patient = self.client(self.proxy.url), self.client(self.proxy.url, timeout=77)
-        for ask, path, seconds in (
-            (lambda: etcd.set(self.key(b"a"), b"", timeout=33), b"/v3/kv/put", 33),
-            (lambda: etcd.get(self.key(b"a"), timeout=34), b"/v3/kv/range", 34),
-            (lambda: etcd.delete(self.key(b"a"), timeout=35), b"/v3/kv/deleterange", 35),
-            (lambda: etcd.create(self.key(b"a"), b"", timeout=36), b"/v3/kv/txn", 36),
-            (lambda: etcd.leases(timeout=37), b"/v3/lease/leases", 37),
-            (lambda: etcd.get(self.key(b"a")), b"/v3/kv/range", DEFAULT_TIMEOUT),
-            (lambda: patient.get(self.key(b"a")), b"/v3/kv/range", 77),
+        for ask, rpc, seconds in (
+            (lambda: etcd.set(self.key(b"a"), b"", timeout=33), PUT, 33),
+            (lambda: etcd.get(self.key(b"a"), timeout=34), RANGE, 34),
+            (lambda: etcd.delete(self.key(b"a"), timeout=35), DELETE_RANGE, 35),
+            (lambda: etcd.create(self.key(b"a"), b"", timeout=36), TXN, 36),
+            (lambda: etcd.leases(timeout=37), LEASE_LEASES, 37),
+            (lambda: etcd.get(self.key(b"a")), RANGE, DEFAULT_TIMEOUT),
+            (lambda: patient.get(self.key(b"a")), RANGE, 77),
         ):
             await ask()
-            self.assert_told(path, seconds)
+            self.assert_told(rpc, seconds)
             self.proxy.drop()
             await self.until(lambda: etcd.stats().connections + patient.stats().connections == 0)
         await etcd.compact((await etcd.set(self.key(b"a"), b"")).header.revision, physical=True)
-        self.assert_told(b"/v3/kv/compaction", LONG_TIMEOUT)
+        self.assert_told(COMPACT, LONG_TIMEOUT)
 
     async def test_told_what_is_left(self: Any) -> None:
-        """After waiting for its turn, and in a second attempt, that is less; by steps of a tenth of a second."""
-        self.proxy.delay(FOR_EVER, "to_client")
-        others = await self.others()
-        await self.until(lambda: self.answered(*others) == MAX_CONCURRENT)
-        began = self.reactor.seconds()
-        call = self.tested.set(self.key(b"a"), b"", timeout=60)
-        await deferLater(self.reactor, 0.5)
-        left = began + 60 - self.reactor.seconds()
-        self.proxy.behave()
-        await self.soon(call)
-        self.assertLessEqual(self.told(b"/v3/kv/put"), left * 1000 + 200)
-        await self.assert_unharmed(others)
-        self.proxy.drop()
+        """In a second attempt, that is less; by steps of a tenth of a second."""
         await self.proxy.refuse()
         etcd = self.client(self.proxy.url, timeout=60, retry=lambda rounds: 0.5)
         began = self.reactor.seconds()
@@ -614,7 +751,7 @@ class Deadlines(_CancelCase):
         left = began + 60 - self.reactor.seconds()
         await self.proxy.accept()
         await self.soon(call)
-        self.assertLessEqual(self.told(b"/v3/kv/deleterange"), left * 1000 + 200)
+        self.assertLessEqual(told(self, DELETE_RANGE), left * 1000 + 200)
 
     async def test_over_attempts_and_the_body(self: Any) -> None:
         """It is refused, tried again, and half answered when its time is over."""
@@ -629,7 +766,7 @@ class Deadlines(_CancelCase):
         error = await self.assertFailure(self.soon(call), Timeout)
         self.assertGreater(error.attempts, 2)
         self.assertGreater(self.proxy.bytes_to_client, 0)
-        await self.until(lambda: etcd.stats().connections == 0)
+        await self.until(lambda: etcd.stats().connections == self.sockets_kept)
         await self.assert_usable(etcd)
 
     async def ends(self: Any, url: str) -> Counter[str]:

@@ -58,9 +58,13 @@ class FaultCase(RealCase):
 
     :ivar etcd: sees what the server knows.
     :ivar proxy: the proxy.
-    :ivar wire: hears what goes over it.
+    :ivar wire: hears what goes through proxies.
     :ivar away: the client that reaches the server through it.
     """
+
+    def setUp(self: Any) -> Deferred[None]:
+        self.wire = Wire()
+        return super().setUp()
 
     async def start(self: Any) -> None:
         self.proxy = await self.proxy_to(self.web)
@@ -69,13 +73,13 @@ class FaultCase(RealCase):
     async def proxy_to(self: Any, url: str) -> FaultyProxy:
         proxy = FaultyProxy(self.reactor, url, seed=1)
         self.addCleanup(proxy.stop)
-        self.wire = Wire(proxy)
+        self.wire.listen(proxy)
         return await proxy.start()
 
     def behave(self: Any) -> None:
         """Ends all faults."""
         self.proxy.behave()
-        self.wire.listen()
+        self.wire.listen(self.proxy)
 
     def answers_to(self: Any, *rpcs: Rpc) -> Callable[[ProxyConnection], bool]:
         """Of connections on which the server is just answering one of these, or, if there are none, anything."""
@@ -723,7 +727,7 @@ class WatchesOfHTTP2(_Watches):
         revisions = await self.write(1)
         await self.until(lambda: self.waiting(watch) == 1)
         (connection,) = self.proxy.connections
-        (stream_id,) = self.wire.streams(connection, methods_of([WATCH]))
+        (stream_id,) = self.wire.requests(connection, methods_of([WATCH]))
         end = f.pack(f.HEADERS, f.END_HEADERS | f.END_STREAM, stream_id, encode([(b"grpc-status", b"0")]))
         self.proxy.replace_answer(end)
         await self.write(1)

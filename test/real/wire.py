@@ -24,11 +24,13 @@ class Frame:
 
     :ivar kind: its number (``int``).
     :ivar stream_id: the stream that it is for (``int``).
+    :ivar at: where it begins in what it was found in (``int``).
     :ivar payload: what it says; the last one that was found may be cut (``bytes``).
     """
 
     kind: int
     stream_id: int
+    at: int
     payload: bytes
 
 
@@ -37,54 +39,59 @@ def frames(data: bytes) -> Iterator[Frame]:
     at = len(f.PREFACE) if data.startswith(f.PREFACE) else 0
     while at + f.HEAD_SIZE <= len(data):
         word, _, stream_id = f.unpack_head(data, at)
-        begin = at + f.HEAD_SIZE
-        at = begin + (word >> 8)
-        yield Frame(word & 0xFF, stream_id, data[begin:at])
+        end = at + f.HEAD_SIZE + (word >> 8)
+        yield Frame(word & 0xFF, stream_id, at, data[at + f.HEAD_SIZE : end])
+        at = end
 
 
-def answered(data: bytes) -> set[int]:
-    """The streams that have something in what a server has sent."""
-    return {frame.stream_id for frame in frames(data) if frame.kind in (f.HEADERS, f.DATA)}
+def answered(data: bytes) -> dict[int, bytes]:
+    """What a server has sent from the first answer in it on, for each of the streams that have something in that."""
+    answers = [frame for frame in frames(data) if frame.kind in (f.HEADERS, f.DATA)]
+    return {frame.stream_id: data[answers[0].at :] for frame in answers}
 
 
 class Wire:
     """
-    Listens to what goes through a proxy.
-
-    :param proxy: its commands go on to hold; but after :meth:`FaultyProxy.behave` it has to :meth:`listen` again.
+    Listens to what goes through proxies, as far as they keep it: of each exchange, the first 4096 bytes both ways.
     """
 
-    def __init__(self, proxy: FaultyProxy) -> None:
-        self._proxy = proxy
-        # the header blocks of the requests, and the answers, by their streams
+    def __init__(self) -> None:
+        # what was asked, heads and data, and the answers, by their streams
         self._requests: WeakKeyDictionary[ProxyConnection, dict[int, bytes]] = WeakKeyDictionary()
         self._answers: WeakKeyDictionary[ProxyConnection, dict[int, bytes]] = WeakKeyDictionary()
-        self.listen()
 
-    def listen(self) -> None:
-        """From now on."""
-        self._proxy.delay(0, where=self._hear)
+    def listen(self, proxy: FaultyProxy) -> None:
+        """From now on, until it is told to behave."""
+        proxy.delay(0, where=self._hear)
 
     def _hear(self, connection: ProxyConnection) -> bool:
         requests = self._requests.setdefault(connection, {})
-        heads = (frame for frame in frames(connection.request) if frame.kind == f.HEADERS)
-        requests.update((head.stream_id, head.payload) for head in heads)
+        found: dict[int, bytes] = {}
+        for frame in frames(connection.request):
+            if frame.kind in (f.HEADERS, f.DATA):
+                found[frame.stream_id] = found.get(frame.stream_id, b"") + frame.payload
+        requests.update((one, request) for one, request in found.items() if len(request) > len(requests.get(one, b"")))
         answers = self._answers.setdefault(connection, {})
-        answers.update(dict.fromkeys(answered(connection.answer) & set(requests), connection.answer))
+        answers.update((one, answer) for one, answer in answered(connection.answer).items() if one in requests)
         # nothing is done to it
         return False
 
-    def streams(self, connection: Any, methods: Iterable[bytes]) -> set[int]:
-        """The streams of requests for one of these methods; of all, if there are none."""
+    def requests(self, connection: Any, parts: Iterable[bytes] = ()) -> dict[int, bytes]:
+        """
+        What was asked, by the streams.
+
+        :param parts: of which one must be in it; if there are none, anything may.
+        """
         self._hear(connection)
-        requests, wanted = self._requests[connection], tuple(methods)
-        return {one for one, block in requests.items() if not wanted or any(method in block for method in wanted)}
+        wanted = tuple(parts)
+        requests = self._requests[connection].items()
+        return {one: request for one, request in requests if not wanted or any(part in request for part in wanted)}
 
-    def is_answering(self, connection: Any, methods: Iterable[bytes]) -> bool:
-        """Whether the server is just answering one of these methods."""
-        return bool(self.streams(connection, methods) & answered(connection.answer))
-
-    def answers(self, connection: Any, methods: Iterable[bytes]) -> dict[int, bytes]:
-        """What the server has sent when it answered one of these methods, by the streams."""
-        wanted = self.streams(connection, methods)
+    def answers(self, connection: Any, parts: Iterable[bytes] = ()) -> dict[int, bytes]:
+        """What the server has sent when it answered such requests, by the streams."""
+        wanted = self.requests(connection, parts)
         return {one: answer for one, answer in self._answers[connection].items() if one in wanted}
+
+    def is_answering(self, connection: Any, parts: Iterable[bytes] = ()) -> bool:
+        """Whether the server is just answering such a request."""
+        return not answered(connection.answer).keys().isdisjoint(self.requests(connection, parts))

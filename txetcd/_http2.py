@@ -88,16 +88,18 @@ class Stream:
     :ivar headers: the fields that the answer began with; :data:`~txetcd._fields.NO_FIELDS` until they are there.
     :ivar trailers: the fields that it ended with; the same ones if there are no others.
     :ivar is_sent: whether the whole request was given to be sent (``bool``).
+    :ivar renew: makes the header block anew for a request that had to wait; ``None`` if the first one stays good.
     """
 
-    __slots__ = ("owner", "id", "headers", "trailers", "is_sent", "_block", "_data", "_at", "_window", "_credit",
-                 "_is_paused", "_missing")  # fmt: skip
+    __slots__ = ("owner", "id", "headers", "trailers", "is_sent", "renew", "_block", "_data", "_at", "_window",
+                 "_credit", "_is_paused", "_missing")  # fmt: skip
 
     def __init__(self, owner: Any, block: bytes, data: bytes) -> None:
         self.owner = owner
         self.id = 0
         self.headers = self.trailers = NO_FIELDS
         self.is_sent = False
+        self.renew: Optional[Callable[[], bytes]] = None
         self._block = block
         self._data = data
         # how much of the data was given to be sent, and how much more the peer takes
@@ -246,6 +248,8 @@ class Connection:
             queue = self._urgent or self._waiting
             stream = next(iter(queue))
             del queue[stream]
+            if stream.renew is not None:
+                stream._block = stream.renew()
             self._begin(stream)
 
     def _begin(self, stream: Stream) -> None:

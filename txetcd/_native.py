@@ -82,9 +82,15 @@ class _Exchange:
     def begin(self, channel: Channel) -> None:
         """Sends it, as soon as the server lets it."""
         is_urgent = self.metadata.is_urgent or self.rpc.name in _URGENT
-        block = self.peer.block(self.rpc, self.metadata, self.left())
         self.channel = channel
-        self.stream = channel.begin(self, block, self._message, is_urgent)
+        self.stream = channel.begin(self, self._block(), self._message, is_urgent)
+        if not self.stream.id:
+            # the server has less time for what waits
+            self.queue()
+            self.stream.renew = self._block
+
+    def _block(self) -> bytes:
+        return self.peer.block(self.rpc, self.metadata, self.left())
 
     def move(self) -> None:
         """On to another channel: on this one it will not begin. Once only, or it would be moved for ever."""

@@ -95,8 +95,11 @@ class OpenConnections:
         self._open.add(connection)
 
     def lost(self, connection: ProtocolWrapper) -> None:
-        """There is one less."""
+        """There is one less; but what was spoken on it has not heard of that."""
         self._open.discard(connection)
+
+    def heard(self) -> None:
+        """What was spoken on the one that was lost has heard of it, and has left nothing behind."""
         if not self._open:
             waiting, self._when_none = self._when_none, []
             for gone in waiting:
@@ -189,6 +192,7 @@ class _Connection(ProtocolWrapper):
         super().connectionLost(explained)  # type: ignore[no-untyped-call]  # of Twisted
         if self._is_secure and not self.secured.called:
             self.secured.errback(explained)
+        self.factory.heard()
 
     def _explained(self, reason: Failure) -> Failure:
         if self._peer is not None:
@@ -242,8 +246,12 @@ class _Counted(Factory):
         self._connections.opened(p)
 
     def unregisterProtocol(self, p: ProtocolWrapper) -> None:
-        """Called by the wrapper when the connection is lost."""
+        """Called by the wrapper when the connection is lost, before what it wraps hears of it."""
         self._connections.lost(p)
+
+    def heard(self) -> None:
+        """Called by the wrapper when what it wraps has heard of it."""
+        self._connections.heard()
 
 
 @implementer(IStreamClientEndpoint)

@@ -32,6 +32,7 @@ from test.http2 import (
 from txetcd import _frames as f
 from txetcd import _http2 as http2
 from txetcd._fields import MAX_BLOCK, encode
+from txetcd._grpc import request_block
 from txetcd._http2 import (
     BROKEN,
     CONNECTION_WINDOW,
@@ -399,6 +400,20 @@ class Conversations:
         dialogue.answer(5)
         self.assertEqual([1, 3, 5, 7, 9], dialogue.begun())
         self.assertEqual((9, True), (stream.id, stream.is_sent))
+
+    def test_renewed(self) -> None:
+        """What has waited has a header block of the moment in which it is begun."""
+        dialogue = self.dialogue({LIMIT: 1})
+        streams = [dialogue.open(owner) for owner in "abc"]
+        blocks = [request_block(False, "etcd", "/method", milliseconds, "", False) for milliseconds in (5000, 4000)]
+        for stream in streams[:2]:
+            stream.renew = blocks.pop
+        dialogue.answer(1)
+        dialogue.answer(3)
+        self.assertEqual([1, 3, 5], dialogue.begun())
+        requests = [dict(event.headers) for event in dialogue.heard if isinstance(event, RequestReceived)]
+        told = [fields[b"grpc-timeout"] for fields in requests]
+        self.assertEqual([b"5000m", b"4000m", b"5000m"], told)
 
     def test_limit_of_none(self) -> None:
         dialogue = self.dialogue({LIMIT: 0})

@@ -144,6 +144,19 @@ class RequestTests(NativeCase):
         self.assertEqual(asked.headers["grpc-timeout"], "6100m")
         self.cancelled(waiting)
 
+    def test_server_is_told_what_is_left_behind_others(self) -> None:
+        """... also of one that has waited until the server takes more."""
+        first = self.call()
+        server = self.serve(streams=1)
+        waiting = self.call()
+        self.clock.advance(4)
+        self.assertEqual(len(server.asked), 1)
+        self.cancelled(first)
+        self.clock.advance(0)
+        server.talk()
+        self.assertEqual([asked.headers["grpc-timeout"] for asked in server.asked], ["10100m", "6100m"])
+        self.cancelled(waiting)
+
     def test_clock_that_is_set_back(self) -> None:
         """Nobody has more time than was given."""
         waiting = self.call()

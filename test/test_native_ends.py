@@ -236,6 +236,17 @@ class CloseTests(MomentCase):
         self.clock.advance(0)
         self.assertEqual([self.successResultOf(closed), self.successResultOf(again)], [None, None])
 
+    def test_nothing_is_left_when_it_is_told(self) -> None:
+        """Not even a timer that is to be ended next."""
+        pending = [self.get() for _ in range(2)]
+        self.serve(streams=1)
+        left: list[Any] = []
+        self.native.close().addCallback(lambda _: left.append([*self.clock.getDelayedCalls()]))
+        self.clock.advance(0)
+        self.assertEqual(left, [[]])
+        for one in pending:
+            self.failureResultOf(one, Closed)
+
     def test_nothing_is_sent_any_more(self) -> None:
         """What waits does not get its turn because those before it are closed."""
         pending = [self.put(value=b"%d" % number) for number in range(20)]

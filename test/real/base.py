@@ -29,6 +29,8 @@ from txetcd.testing import EtcdProcess, namespace
 
 Case = TypeVar("Case", bound=type)
 
+T = TypeVar("T")
+
 PATIENCE = 90.0
 """Seconds to wait for what must happen; nothing is measured by them, so they may be plenty."""
 
@@ -157,6 +159,14 @@ class RealCase:
         process = EtcdProcess(self.reactor, binary=self.server.path, arguments=arguments, **options)
         self.addCleanup(process.stop)
         return await process.start()
+
+    def url_of(self: Any, server: Any) -> str:
+        """Where a server or a proxy is, for the transport."""
+        return spoken(server.url, self.scheme)
+
+    def by_transport(self: Any, gateway: T, native: T) -> T:
+        """What is expected, where that depends on the transport."""
+        return native if self.scheme == NATIVE else gateway
 
     async def pause(self: Any, process: EtcdProcess) -> None:
         """Pauses it, and waits until it is silent: its threads do not stop all at once."""

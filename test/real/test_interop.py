@@ -78,7 +78,7 @@ class InteropCase(RealCase):
         """The command line, and the environment."""
         assert ETCDCTL is not None
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ETCD")}
-        return [ETCDCTL, f"--endpoints={self.url}", *arguments], {**kept, "ETCDCTL_API": "3"}
+        return [ETCDCTL, f"--endpoints={self.web}", *arguments], {**kept, "ETCDCTL_API": "3"}
 
     async def etcdctl(self: Any, *arguments: str) -> str:
         """What it prints."""

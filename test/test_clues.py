@@ -35,9 +35,9 @@ FIRST: list[tuple[bytes, type[Error], str]] = [
     (b"\x15\x03\x01\x00\x02\x02\x0a", TLSFailed, TLS),
     (b"\x15\x03\x03\x00\x02\x02\x46", TLSFailed, TLS),
     # HTTP/2: the settings, with and without some; and the end of the connection behind them
-    (b"\x00\x00\x00\x04\x00\x00\x00\x00\x00", ProtocolViolation, HTTP2),
-    (b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00\x40\x00", ProtocolViolation, HTTP2),
-    (b"\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x08\x07" + b"\x00" * 12, ProtocolViolation, HTTP2),
+    (b"\x00\x00\x00\x04\x00\x00\x00\x00\x00", WrongProtocol, HTTP2),
+    (b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00\x40\x00", WrongProtocol, HTTP2),
+    (b"\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x08\x07" + b"\x00" * 12, WrongProtocol, HTTP2),
     # others
     (b"SSH-2.0-OpenSSH_9.2p1\r\n", ProtocolViolation, OTHER + "'SSH-2.0-OpenSSH_9.2p1'"),
     (b"220 mail.example ESMTP\r\n", ProtocolViolation, OTHER + "'220 mail.example ESMTP'"),

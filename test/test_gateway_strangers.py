@@ -24,7 +24,7 @@ from txetcd import _schema as schema
 from txetcd._calls import Calls
 from txetcd._gateway import Gateway
 from txetcd._messages import Empty
-from txetcd.errors import Error, OutcomeUnknown, ProtocolViolation, TLSFailed, Unavailable
+from txetcd.errors import Error, OutcomeUnknown, ProtocolViolation, TLSFailed, Unavailable, WrongProtocol
 
 HTTPS = "https://etcd.example:2379"
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -56,6 +56,9 @@ End = Callable[[Wire], None]
 NO_TLS_HERE = (TLSFailed, False)
 """... and nobody can use what was meant ..."""
 
+WRONG_PROTOCOL = (WrongProtocol, False)
+"""... nor here ..."""
+
 CERTAIN = (Unavailable, False)
 """What a write fails with when it was certainly not carried out ..."""
 
@@ -73,7 +76,7 @@ PLAIN: list[tuple[bytes, End, tuple[type[Error], bool], str]] = [
     (b"J\x00\x00\x00\x0a8.0.35\x00", stay, NO_ETCD, OTHER + "'J\\x00\\x00\\x00 8.0.35\\x00'"),
     (b"<html>\n", stay, NO_ETCD, OTHER + "'<html>'"),
     (b"x" * 100_000, stay, NO_ETCD, OTHER + repr("x" * 120 + "...")),
-    (HTTP2, stay, NO_ETCD, "no etcd gateway there? the server speaks HTTP/2 and nothing else, as those of gRPC do: "
+    (HTTP2, stay, WRONG_PROTOCOL, "no etcd gateway there? the server speaks HTTP/2 and nothing else, as those of gRPC do: "
      "use grpc:// or grpcs://"),
     # TLS
     (TLS_ALERT, stay, NO_TLS_HERE, SPEAKS_TLS),
@@ -198,7 +201,7 @@ class StrangerCase(GatewayCase):
         essence: Callable[[str], str] = str,
     ) -> None:
         """A write, a read and a stream that end so fail so, in essence; none leaves anything behind."""
-        read = (write[0] if write in (NO_ETCD, NO_TLS_HERE) else Unavailable, False)
+        read = (write[0] if write in (NO_ETCD, NO_TLS_HERE, WRONG_PROTOCOL) else Unavailable, False)
         for begin, wanted in ((self.put, write), (self.get, read), (self.stream, read)):
             kind, maybe_applied, text = self.told(begin, end)
             self.assertEqual((*wanted, told), (kind, maybe_applied, essence(text)), begin)

@@ -71,12 +71,17 @@ class _Http1(Dialect):
             # so it has not seen a request
             return TLSFailed(None, self.speaks_tls)
         if first[3:_FRAME_SIZE] == _SETTINGS:
+            # so it has understood nothing of the request
             speaks = "the server speaks HTTP/2 and nothing else, as those of gRPC do: use grpc:// or grpcs://"
-            return ProtocolViolation(f"{NO_GATEWAY} {speaks}")
+            return WrongProtocol(None, f"{NO_GATEWAY} {speaks}")
         return ProtocolViolation(f"{NO_GATEWAY} not an answer of HTTP: {excerpt(first)}")
 
 
 class _Http2(Dialect):
+    @property
+    def closed_unheard(self) -> str:
+        return f"{super().closed_unheard}; if it speaks HTTP/1 only, use {HTTP_1.scheme}://"
+
     def is_undecided(self, first: bytes) -> bool:
         return len(first) < _FRAME_SIZE and not first.startswith((_HTTP, _ALERT))
 

@@ -492,8 +492,8 @@ class TLSFailed(Unavailable):
 
 class WrongProtocol(Unavailable):
     """
-    What is behind the URL does not speak what the URL says. Nothing was sent. It is not tried again, for it is not
-    likely to pass.
+    What is behind the URL does not speak what the URL says. Nothing was carried out. It is not tried again, for it is
+    not likely to pass.
     """
 
 

@@ -53,6 +53,11 @@ class Dialect:
         raise NotImplementedError
 
     @property
+    def closed_unheard(self) -> str:
+        """What to say of one that closes the connection before it says anything: so does etcd where this is not spoken."""
+        return f"the server closed it without a word; if it speaks TLS, use {self.secure_scheme}://"
+
+    @property
     def speaks_tls(self) -> str:
         """What to say of a server that speaks TLS where it is not expected to."""
         return f"the server speaks TLS there: use {self.secure_scheme}://"

@@ -48,7 +48,7 @@ class _ClosedUnheard(network.ConnectionDone):
 
     def __init__(self, dialect: Dialect) -> None:
         super().__init__()
-        self.what = f"the server closed it without a word; if it speaks TLS, use {dialect.secure_scheme}://"
+        self.what = dialect.closed_unheard
 
 
 _LOST: dict[type[BaseException], str] = {

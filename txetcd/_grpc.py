@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from ._fields import Fields, encode
 from ._json import OK, error_of, excerpt
-from .errors import UNAUTHENTICATED, Error, ProtocolViolation, refusal
+from .errors import UNAUTHENTICATED, Error, ProtocolViolation, Unimplemented, refusal
 
 # --- out
 
@@ -163,7 +163,7 @@ def failure_of(headers: Fields, trailers: Fields, body: bytes) -> Optional[Error
     if headers.is_grpc and trailers.grpc_status == 0:
         return None
     if headers.status != OK:
-        return error_of(headers.status, body)
+        return _page_of(headers.status, body)
     if not headers.is_grpc:
         kind = headers.values.get("content-type", "")
         return ProtocolViolation(f"no etcd there? not an answer of gRPC, but of the type {kind!r}: {excerpt(body)}")
@@ -173,3 +173,12 @@ def failure_of(headers: Fields, trailers: Fields, body: bytes) -> Optional[Error
     # escaped as it should be or not, it is UTF-8
     message = unquote_to_bytes(trailers.values.get("grpc-message", "").encode("latin-1"))
     return refusal(trailers.grpc_status, message.decode("utf-8", "replace"))
+
+
+def _page_of(status: int, body: bytes) -> Error:
+    error = error_of(status, body)
+    if isinstance(error, Unimplemented):
+        # it is etcd, where it serves nothing but its gateway
+        came = f"HTTP {status}: {excerpt(body)}"
+        return Unimplemented(error.code, f"no gRPC there, but perhaps etcd's gateway: use http:// or https:// ({came})")
+    return error

@@ -22,7 +22,7 @@ from txetcd.errors import (
     TooManyLearners,
     Unhealthy,
 )
-from txetcd.testing import EtcdCluster
+from txetcd.testing import EtcdCluster, EtcdProcess
 from txetcd.testing._child import Child, Log
 from txetcd.testing._identity import Bootstrap, Peer, new_token
 from txetcd.testing._ports import free_ports
@@ -57,6 +57,14 @@ class ClusterCase(RealCase):
     def cluster_client(self: Any, cluster: EtcdCluster, **options: Any) -> Client:
         client: Client = self.cluster_client_of(cluster.urls, **options)
         return client
+
+    def urls_of(self: Any, cluster: EtcdCluster) -> list[str]:
+        """Where its members are, for the transport."""
+        return [self.url_of(process) for process in cluster.members]
+
+    def member_at(self: Any, cluster: EtcdCluster, url: str) -> EtcdProcess:
+        """The one that is there."""
+        return next(process for process in cluster.members if self.url_of(process) == url)
 
     def cluster_client_of(self: Any, urls: list[str], **options: Any) -> Client:
         client: Client = self.client(urls, **{"retry": Backoff(), "timeout": 30, **options})
@@ -280,7 +288,8 @@ class Outages(ClusterCase):
         # somebody else is asked, who has time to answer
         others = self.cluster_client_of([process.url for process in left])
         members = await others.cluster.remove(leader.member_id)
-        self.assertEqual({url for member in members for url in member.client_urls}, set(others.endpoints))
+        advertised = {self.spoken(url) for member in members for url in member.client_urls}
+        self.assertEqual(advertised, set(others.endpoints))
         await self.until(lambda: not gone.is_running)
         await etcd.set(self.key(b"key"), b"", idempotent=True)
         self.assertEqual(set(await etcd.sync_endpoints()), set(others.endpoints))
@@ -294,7 +303,7 @@ class Outages(ClusterCase):
         peer = f"http://127.0.0.1:{free_ports(1)[0]}"
         down = cluster.members[0]
         await down.kill()
-        once.set_endpoints(cluster.urls[1:])
+        once.set_endpoints(self.urls_of(cluster)[1:])
         await self.until(lambda: self.serves_at(cluster.urls[1]))
         with self.assertRaises(Unhealthy) as caught:
             await once.cluster.add(peer)

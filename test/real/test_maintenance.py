@@ -17,7 +17,15 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults, mayb
 from twisted.internet.utils import getProcessOutputAndValue, getProcessValue
 from twisted.trial.unittest import SkipTest
 
-from test.real.base import QUICK, RealCase, on_every_server, on_every_server_at_length, sockets_to
+from test.real.base import (
+    GATEWAY,
+    NATIVE,
+    QUICK,
+    RealCase,
+    on_every_server,
+    on_every_server_at_length,
+    sockets_to,
+)
 from test.real.test_cluster import ClusterCase
 from test.real.test_interop import ETCDCTL
 from test.servers import Server
@@ -49,9 +57,9 @@ DEFRAGMENTED = "etcd_disk_backend_defrag_duration_seconds_count"
 """The figure that says how often a member was."""
 
 
-def knows_hash_kv(server: Server) -> bool:
-    """Whether the gateway has the call."""
-    return server.version >= (3, 5, 10)
+def knows_hash_kv(server: Server, scheme: str) -> bool:
+    """Whether it has the call: its gateway had not at first."""
+    return scheme == NATIVE or server.version >= (3, 5, 10)
 
 
 async def fill(etcd: Client, megabytes: int) -> None:
@@ -66,10 +74,10 @@ class Health(ClusterCase):
 
     async def test_maintenance_status(self: Any) -> None:
         """MaintenanceStatus, EndpointStatus: of every endpoint; of one where nothing is, the error."""
-        nowhere = f"http://127.0.0.1:{free_ports(1)[0]}"
-        etcd = self.client([*self.cluster.urls, nowhere], timeout=2)
+        nowhere = self.spoken(f"http://127.0.0.1:{free_ports(1)[0]}")
+        etcd = self.client([*self.urls_of(self.cluster), nowhere], timeout=2)
         found = await etcd.maintenance.status()
-        self.assertEqual(set(found), {*self.cluster.urls, nowhere})
+        self.assertEqual(set(found), {*self.urls_of(self.cluster), nowhere})
         error = found.pop(nowhere)
         self.assertIsInstance(error, Unavailable)
         self.assertIn(f"Maintenance.Status at {nowhere}: not sent", str(error))
@@ -84,14 +92,14 @@ class Health(ClusterCase):
         etcd = self.cluster_client(cluster)
         cluster.members[1].pause()
         found = await etcd.maintenance.status(timeout=2)
-        self.assertEqual(list(map(type, map(found.get, cluster.urls))), [Status, Timeout, Status])
+        self.assertEqual(list(map(type, map(found.get, self.urls_of(cluster)))), [Status, Timeout, Status])
 
     async def test_maintenance_hash_kv(self: Any) -> None:
         """
         MaintenanceHashKV, V3HashKV, EndpointHashKV, CompactionHash, VerifyHashKVAfterCompact: the members have the same
         keys, before and after a compaction.
         """
-        if not knows_hash_kv(self.server):
+        if not knows_hash_kv(self.server, self.scheme):
             with self.assertRaises(Unimplemented) as caught:
                 await self.etcd.maintenance.hash_kv()
             self.assertIn("needs etcd 3.5.10 or later", str(caught.exception))
@@ -109,7 +117,7 @@ class Health(ClusterCase):
     async def same_hash(self: Any, revision: int) -> int:
         """The hash up to a revision, which must be the same everywhere; and all is not the same as that."""
         found = []
-        for url in self.cluster.urls:
+        for url in self.urls_of(self.cluster):
             # linearizable: then it has all that the others have
             await self.client(url).get(self.key(b"0"))
             found.append(await self.etcd.maintenance.hash_kv(revision, url))
@@ -121,10 +129,11 @@ class Health(ClusterCase):
     async def test_maintenance_hash(self: Any) -> None:
         """V3Hash: of one member or another."""
         await self.etcd.set(self.key(b"key"), b"value")
-        found = [await self.etcd.maintenance.hash(url) for url in self.cluster.urls]
+        urls = self.urls_of(self.cluster)
+        found = [await self.etcd.maintenance.hash(url) for url in urls]
         self.assertEqual(len({one.header.member_id for one in found}), 3)
         self.assertTrue(all(one.hash for one in found))
-        self.assertEqual(found[0].hash, (await self.etcd.maintenance.hash(self.cluster.urls[0])).hash)
+        self.assertEqual(found[0].hash, (await self.etcd.maintenance.hash(urls[0])).hash)
 
 
 @on_every_server_at_length()
@@ -144,7 +153,7 @@ class Leadership(ClusterCase):
             await self.etcd.maintenance.move_leader(404)
         leader = await self.etcd.cluster.leader()
         (other, *_) = others = [m for m in await self.etcd.cluster.members() if m != leader]
-        followers = self.client([m.client_urls[0] for m in others])
+        followers = self.client([self.spoken(m.client_urls[0]) for m in others])
         with self.assertRaises(NotLeader) as caught:
             await followers.maintenance.move_leader(other.member_id)
         self.assertIn(f"member {leader.member_id:x} leads, and none of the endpoints", str(caught.exception))
@@ -234,7 +243,7 @@ class Room(RealCase):
         self.assertNotEqual(await self.hash_of(etcd, revision + 1), before)
 
     async def hash_of(self: Any, etcd: Client, revision: int) -> int:
-        known = knows_hash_kv(self.server)
+        known = knows_hash_kv(self.server, self.scheme)
         return int((await (etcd.maintenance.hash_kv(revision) if known else etcd.maintenance.hash())).hash)
 
     async def test_defragment(self: Any) -> None:
@@ -245,7 +254,7 @@ class Room(RealCase):
         deleted = await etcd.delete(KeySet(b"filling/", prefix=True))
         await etcd.compact(deleted.header.revision, physical=True)
         before = (await etcd.status()).db_size
-        await etcd.maintenance.defragment(process.url)
+        await etcd.maintenance.defragment(self.url_of(process))
         after = (await etcd.status()).db_size
         self.assertGreater(before, 10 * MEGABYTE)
         self.assertLess(after, MEGABYTE)
@@ -316,14 +325,15 @@ class Defragmenting(ClusterCase):
         """One that does not answer may be at it: the others are left alone."""
         cluster = await self.own_cluster()
         etcd = self.cluster_client(cluster)
-        second = next(process for process in cluster.members if process.url == etcd.endpoints[1])
-        third = etcd.endpoints[2]
-        before = await self.metric(DEFRAGMENTED, third)
+        second, third = [self.member_at(cluster, url) for url in etcd.endpoints[1:]]
+        before = await self.metric(DEFRAGMENTED, third.url)
+        # natively nothing is sent to whom nothing was heard of
+        await etcd.maintenance.status()
         second.pause()
         with self.assertRaises(Timeout) as caught:
             await etcd.maintenance.defragment(timeout=2)
-        self.assertEqual((caught.exception.endpoint, caught.exception.maybe_applied), (second.url, True))
-        self.assertEqual(before, await self.metric(DEFRAGMENTED, third))
+        self.assertEqual((caught.exception.endpoint, caught.exception.maybe_applied), (self.url_of(second), True))
+        self.assertEqual(before, await self.metric(DEFRAGMENTED, third.url))
         second.resume()
 
 
@@ -437,7 +447,7 @@ class Snapshots(_SnapshotCase):
         """MaintenanceSnapshotTimeout, MaintenanceSnapshotWithVersionTimeout: the server falls silent."""
         process, etcd = await self.large_server()
         error = await self.stopped(etcd, lambda _: process.pause(), Timeout, timeout=1)
-        said = r"^Maintenance.Snapshot at http:.*: nothing came for 1 second; \d+ of \d+ bytes had"
+        said = rf"^Maintenance.Snapshot at {self.url_of(process)}: nothing came for 1 second; \d+ of \d+ bytes had"
         self.assertRegex(str(error), said)
         process.resume()
 
@@ -445,7 +455,7 @@ class Snapshots(_SnapshotCase):
         """MaintenanceSnapshotErrorInflight, MaintenanceSnapshotWithVersionErrorInflight: the server dies."""
         process, etcd = await self.large_server()
         error = await self.stopped(etcd, lambda _: process.kill(), Unavailable)
-        self.assertIn(f"Maintenance.Snapshot at {process.url}: the connection was lost", str(error))
+        self.assertIn(f"Maintenance.Snapshot at {self.url_of(process)}: the connection was lost", str(error))
 
     async def test_close_inflight(self: Any) -> None:
         """The client is closed."""
@@ -499,7 +509,7 @@ class Snapshots(_SnapshotCase):
     async def program(self: Any, *command: str) -> tuple[str, str]:
         """What a program, and those that it starts, print; a large server is where they look for one."""
         process, _ = await self.large_server()
-        environment = {**os.environ, "ETCD_URL": process.url, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "ETCD_URL": self.url_of(process), "PYTHONPATH": str(ROOT)}
         output, errors, status = await getProcessOutputAndValue(command[0], command[1:], environment)
         self.assertEqual(status, 0, errors)
         return output.decode(), errors.decode()
@@ -586,11 +596,11 @@ class SnapshotsOfMembers(ClusterCase):
         cluster = await self.own_cluster()
         etcd = self.cluster_client(cluster)
         path = os.path.abspath(self.mktemp())
-        for number, url in enumerate(cluster.urls, 1):
+        for number, url in enumerate(self.urls_of(cluster), 1):
             snapshot = await etcd.maintenance.snapshot(path, endpoint=url)
             self.assertEqual(snapshot.size, os.path.getsize(path))
             taken = [await self.metric(TAKEN, one) for one in cluster.urls]
             self.assertEqual(taken, [1] * number + [0] * (3 - number))
-        await next(process for process in cluster.members if process.url == etcd.endpoints[0]).kill()
+        await self.member_at(cluster, etcd.endpoints[0]).kill()
         snapshot = await etcd.maintenance.snapshot(path)
         self.assertEqual(snapshot.size, os.path.getsize(path))

@@ -590,10 +590,15 @@ class _ClusterTokensCase(AuthCase):
 
     def client_of(self: Any, credentials: Any = None, **options: Any) -> Client:
         """A client of all members."""
-        return self.client_at(self.cluster.urls, credentials, **options)
+        return self.client_at(self.urls, credentials, **options)
+
+    @property
+    def urls(self: Any) -> list[str]:
+        """Where the members are."""
+        return [self.url_of(member) for member in self.cluster.members]
 
     def member(self: Any, url: str) -> EtcdProcess:
-        return next(member for member in self.cluster.members if member.url == url)
+        return next(member for member in self.cluster.members if self.url_of(member) == url)
 
     async def assert_works(self: Any, etcd: Client) -> None:
         """It reads and writes, alone and together with others."""
@@ -608,7 +613,7 @@ class _ClusterTokensCase(AuthCase):
             issuer = self.member(self.alice.endpoints[0])
             await issuer.kill()
             await self.assert_works(self.alice)
-            self.assertNotEqual(self.alice.endpoints[0], issuer.url)
+            self.assertNotEqual(self.alice.endpoints[0], self.url_of(issuer))
             await issuer.start()
 
     async def test_started_again(self: Any) -> None:
@@ -621,7 +626,7 @@ class _ClusterTokensCase(AuthCase):
         """A token that was just issued is used at another member, which may not have heard of it yet."""
         for number in range(3 * ROUNDS):
             etcd = self.client_of(ALICE)
-            first, second, third = (self.cluster.urls * 2)[number % 3 :][:3]
+            first, second, third = (self.urls * 2)[number % 3 :][:3]
             etcd.set_endpoints([first])
             await etcd.get(b"alice/1")
             for url in (second, third):
@@ -638,11 +643,11 @@ class _ClusterTokensCase(AuthCase):
             "members": lambda etcd: etcd.cluster.members(),
         }
         for who, credentials in (("alice", ALICE), ("root", ROOT)):
-            for url in self.cluster.urls:
+            for url in self.urls:
                 # each begins with another one
                 etcd = self.client_of(credentials, timeout=60)
                 etcd.set_endpoints([url])
-                etcd.set_endpoints(self.cluster.urls)
+                etcd.set_endpoints(self.urls)
                 callers.add(who, etcd, calls, number=1)
         await callers.more()
         for number in range(ROUNDS):
@@ -663,7 +668,7 @@ class TokensOfMembers(_ClusterTokensCase):
         """A member that was started again knows none of them: another one is fetched, as if nothing were."""
         await self.alice.set(b"alice/1", b"")
         issuer = self.alice.endpoints[0]
-        for url in [url for url in self.cluster.urls if url != issuer]:
+        for url in [url for url in self.urls if url != issuer]:
             token = self.alice._way.tokens.token
             # what it has not applied before it will hear of again
             await self.client_at(url, token).get(b"alice/1")
@@ -692,8 +697,8 @@ class WebTokensOfMembers(_ClusterTokensCase):
         """Each change makes all tokens too old; right after it, the members are asked in turn."""
         root = self.client_of(ROOT)
         for number in range(ROUNDS):
-            root.set_endpoints([self.cluster.urls[number % 3]])
+            root.set_endpoints([self.urls[number % 3]])
             await root.auth.add_user(f"bob{number}", "x")
-            for url in self.cluster.urls:
+            for url in self.urls:
                 self.alice.set_endpoints([url])
                 await self.alice.set(b"alice/1", b"x")

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError
+from twisted.web.client import Agent
 
-from test.real.base import RealCase, on_every_server, sockets_to
+from test.real.base import GATEWAY, RealCase, on_every_server, sockets_to
 from txetcd import (
     Closed,
     Compacted,
@@ -62,11 +64,6 @@ class Calls(_Faults):
         self.assertEqual((await self.etcd.get(self.key(b"a"))).count, 1)
         await self.etcd.submit(Transaction([CompVersion(self.key(b"a"), "==", 1)], [OpGet(self.key(b"a"))]))
         self.assertEqual((await self.etcd.delete(self.key(b"a"))).deleted, 1)
-
-    async def test_answer_is_no_json(self: Any) -> None:
-        """txaioetcd fails with a ``JSONDecodeError`` where no etcd answers."""
-        with self.assertRaisesRegex(RuntimeError, f"KV.Range at {self.url}/nowhere: "):
-            await self.client(f"{self.url}/nowhere").get(b"a")
 
     async def test_get_ignores_its_options(self: Any) -> None:
         """txaioetcd documents eleven and sends the range only: this answered five full values, of today."""
@@ -143,6 +140,16 @@ class Calls(_Faults):
             await etcd.get(self.key(b"a"))
             self.assertEqual(sockets_to(self.url), 1)
         self.assertEqual(sockets_to(self.url), 0)
+
+
+@on_every_server(schemes=[GATEWAY])
+class Paths(_Faults):
+    """Faults where no etcd is."""
+
+    async def test_answer_is_no_json(self: Any) -> None:
+        """txaioetcd fails with a ``JSONDecodeError`` where no etcd answers."""
+        with self.assertRaisesRegex(RuntimeError, f"KV.Range at {self.url}/nowhere: "):
+            await self.client(f"{self.url}/nowhere").get(b"a")
 
 
 def vars_of(value: Any) -> list[Any]:
@@ -247,14 +254,18 @@ class Watches(_Faults):
         self.assertEqual(caught.exception.compact_revision, revision)
 
     async def test_ended_watch_keeps_its_connection(self: Any) -> None:
-        """etcd leaves the stream open after it has ended the watch; Patroni had to close it itself."""
+        """
+        etcd leaves the stream open after it has ended the watch; Patroni had to close it itself. Natively it is one of
+        many on a connection that is kept.
+        """
         await self.fill(b"a", b"a")
         await self.etcd.compact((await self.etcd.get(self.key(b"a"))).header.revision)
         client = self.client()
         with self.assertRaises(Compacted):
             await client.watcher(self.key(b"a"), start_revision=1).when_stopped()
         # that of the client of the fixture is left
-        await self.until(lambda: sockets_to(self.url) == 1)
+        await self.until(lambda: sockets_to(self.url) == 1 + self.kept())
+        await self.until(self.has_no_streams)
 
     async def test_started_means_ended(self: Any) -> None:
         """txaioetcd's Deferred is documented to fire when the watch has started, and fires when it has ended."""
@@ -284,7 +295,22 @@ class Watches(_Faults):
             watching.cancel()
             self.assertIsNone(await watching)
             await self.until(lambda: self.has_watchers(0))
-        await self.until(lambda: sockets_to(self.url) == 0)
+        await self.until(lambda: sockets_to(self.url) == self.kept())
+        await self.until(self.has_no_streams)
+
+    def kept(self: Any) -> int:
+        """How many sockets a client keeps over which nothing but watches went."""
+        return self.by_transport(0, 1)
+
+    async def has_no_streams(self: Any) -> bool:
+        """Whether the server has ended what carries watches, and does not only serve none over it."""
+        return await self.sum_of("grpc_server_started_total{") == await self.sum_of("grpc_server_handled_total{")
+
+    async def sum_of(self: Any, name: str) -> float:
+        """A figure of ``/metrics``, of all streams of watches."""
+        response = await HTTPClient(Agent(self.reactor)).get(self.web + "/metrics", reactor=self.reactor)
+        lines = [line for line in (await response.text()).splitlines() if line.startswith(name)]
+        return sum(float(line.split()[-1]) for line in lines if 'grpc_service="etcdserverpb.Watch"' in line)
 
     async def test_past_is_skipped_on_resume(self: Any) -> None:
         """node, jetcd and etcd3-py take the revision of the answer for seen, though the past was still to come."""

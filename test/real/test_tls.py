@@ -14,8 +14,8 @@ from typing import Any, Optional
 
 from test.certificates import CLIENT, DAY, Authority, Certificate, SelfSigned, write
 from test.ports import free_port
-from test.real.base import QUICK, RealCase, on_every_server
-from txetcd import TLS, Backoff, Client, Error, KeySet, OutcomeUnknown, Timeout, Unavailable
+from test.real.base import GATEWAY, NATIVE, QUICK, RealCase, on_every_server
+from txetcd import TLS, Backoff, Client, Error, KeySet, OutcomeUnknown, PermissionDenied, Timeout, Unavailable
 from txetcd import _messages as messages
 from txetcd import _schema as schema
 from txetcd._clues import OTHER_NAME
@@ -65,10 +65,14 @@ class _Tls(RealCase):
     def secure(self: Any, host: str = "localhost", *, timeout: Optional[float] = None, **tls: Any) -> Client:
         """A client that trusts the authority of these tests, and tries again."""
         tls.setdefault("ca_file", self.ca_file)
-        return self.client(f"https://{host}:{self.port}", timeout=timeout, tls=TLS(**tls), retry=Backoff())
+        return self.client(self.url_at(host), timeout=timeout, tls=TLS(**tls), retry=Backoff())
 
-    def client_file(self: Any, certificate: Certificate) -> str:
-        return self.file("client.pem", certificate.certificate, certificate.key)
+    def url_at(self: Any, host: str = "localhost") -> str:
+        """The URL with TLS."""
+        return f"{self.scheme}s://{host}:{self.port}"
+
+    def client_file(self: Any, certificate: Certificate, name: str = "client") -> str:
+        return self.file(f"{name}.pem", certificate.certificate, certificate.key)
 
     async def assert_works(self: Any, etcd: Client) -> None:
         await etcd.set(b"key", b"value")
@@ -122,11 +126,11 @@ class Tls(_Tls):
         before = os.environ.get("SSL_CERT_FILE")
         os.environ["SSL_CERT_FILE"] = self.ca_file
         try:
-            await self.assert_works(self.client(f"https://localhost:{self.port}"))
+            await self.assert_works(self.client(self.url_at()))
         finally:
             del os.environ["SSL_CERT_FILE"]
             os.environ.update({} if before is None else {"SSL_CERT_FILE": before})
-        told = await self.told(self.client(f"https://localhost:{self.port}"))
+        told = await self.told(self.client(self.url_at()))
         self.assertIn("from an authority that is not among those that the system trusts", told)
 
     async def test_lost(self: Any) -> None:
@@ -187,24 +191,30 @@ class Tls(_Tls):
         told = "the server's certificate is not meant for this use (extendedKeyUsage)"
         self.assertEqual(await self.told(self.secure()), told)
 
-    async def test_http(self: Any) -> None:
-        """It closes the connection: that is all that can be known, also of a write."""
-        told = (
+    async def test_plain(self: Any) -> None:
+        """
+        It closes the connection: that is all that can be known. Of a write through the gateway nothing more; natively
+        nothing is sent to whom nothing was heard of.
+        """
+        told = self.by_transport(
             "the connection was lost before the answer was complete: the server closed it without a word; "
-            "if it speaks TLS, use https://"
+            "if it speaks TLS, use https://",
+            "not sent: the server closed it without a word; if it speaks TLS, use grpcs://; "
+            "if it speaks HTTP/1 only, use http://",
         )
-        etcd = self.client(f"http://localhost:{self.port}")
-        for ask, cls in ((lambda: etcd.set(b"key", b"value"), OutcomeUnknown), (lambda: etcd.get(b"key"), Unavailable)):
+        lost = self.by_transport(OutcomeUnknown, Unavailable)
+        etcd = self.client(f"{self.scheme}://localhost:{self.port}")
+        for ask, cls in ((lambda: etcd.set(b"key", b"value"), lost), (lambda: etcd.get(b"key"), Unavailable)):
             with self.assertRaises(Error) as caught:
                 await ask()
             error = caught.exception
             self.assertEqual((type(error), error.maybe_applied), (cls, cls is OutcomeUnknown))
             self.assertTrue(str(error).endswith(f": {told}"), error)
 
-    async def test_https_to_a_plain_port(self: Any) -> None:
-        told = "the server closed the connection instead of agreeing on TLS; if it does not speak TLS, use http://"
-        etcd = self.client(self.process.url.replace("http:", "https:"), tls=TLS(self.ca_file))
-        self.assertEqual(await self.told(etcd, Unavailable), told)
+    async def test_secure_to_a_plain_port(self: Any) -> None:
+        told = "the server closed the connection instead of agreeing on TLS; if it does not speak TLS, use "
+        etcd = self.client(self.url_of(self.process).replace("://", "s://"), tls=TLS(self.ca_file))
+        self.assertEqual(await self.told(etcd, Unavailable), f"{told}{self.scheme}://")
 
     async def test_silent(self: Any) -> None:
         """It takes connections, and agrees on nothing: nothing was sent, and that is said."""
@@ -215,9 +225,9 @@ class Tls(_Tls):
                 await ask()
             error = caught.exception
             self.assertFalse(error.maybe_applied)
-            self.assertRegex(error.message, "^could not be sent within .+: the TLS handshake was not completed$")
-        url = f"https://localhost:{self.port}"
-        etcd = self.client(url, connect_timeout=1, tls=TLS(self.ca_file))
+            reason = self.by_transport("the TLS handshake was not completed", "there is no connection yet")
+            self.assertRegex(error.message, f"^could not be sent within .+: {reason}$")
+        etcd = self.client(self.url_at(), connect_timeout=1, tls=TLS(self.ca_file))
         with self.assertRaises(Unavailable) as unavailable:
             await etcd.watcher(b"key").when_started()
         told = f"not sent: the TLS handshake was not completed at port {self.port} within 1 second"
@@ -281,28 +291,117 @@ class ClientCertificate(_Tls):
         await self.assert_works(etcd)
         self.file("client.pem", own.certificate, own.key[:50])
         for _ in range(2):
-            await etcd.watcher(b"key").when_started()
+            await self.assert_new_connection(etcd)
         self.client_file(OTHER.issue(name="client"))
         with self.assertRaises(Unavailable):
-            await etcd.watcher(b"key").when_started()
-        # over the connection of before
-        await etcd.get(b"key")
+            await self.assert_new_connection(etcd)
+        await self.assert_old_connection(etcd)
 
-    async def test_common_name(self: Any) -> None:
-        """While authentication is on, the gateway takes no certificate that has one."""
+    async def assert_new_connection(self: Any, etcd: Client) -> None:
+        """Makes one, and uses it: natively one is made when that of before has ended."""
+        if self.scheme == NATIVE:
+            await self.drop(etcd)
+        await etcd.watcher(b"key").when_started()
+
+    async def drop(self: Any, etcd: Client) -> None:
+        for connection in list(etcd._calls._transport._connections._open):
+            connection.transport.abortConnection()
+        await self.until(lambda: not etcd.stats().connections)
+
+    async def assert_old_connection(self: Any, etcd: Client) -> None:
+        """That of before goes on, if there is one."""
+        if self.scheme == GATEWAY:
+            await etcd.get(b"key")
+
+
+class _CommonName(_Tls):
+    """Clients that show certificates, and a server where authentication is on."""
+
+    def more_arguments(self: Any) -> list[str]:
+        return ["--client-cert-auth", f"--trusted-ca-file={self.ca_file}"]
+
+    async def start(self: Any) -> None:
+        await super().start()
         for path, message in (
             ("/v3/auth/user/add", {"name": "root", "password": "secret"}),
             ("/v3/auth/role/add", {"name": "root"}),
             ("/v3/auth/user/grant", {"user": "root", "role": "root"}),
+            ("/v3/auth/user/add", {"name": "alice", "password": "secret"}),
+            ("/v3/auth/user/add", {"name": "bob", "options": {"no_password": True}}),
+            ("/v3/auth/role/add", {"name": "alices"}),
+            (
+                "/v3/auth/role/grant",
+                {"name": "alices", "perm": {"permType": "READWRITE", "key": "YQ==", "range_end": "Yg=="}},
+            ),
+            ("/v3/auth/user/grant", {"user": "alice", "role": "alices"}),
+            ("/v3/auth/user/grant", {"user": "bob", "role": "alices"}),
             ("/v3/auth/enable", {}),
         ):
             await self.post(path, message, self.process.url)
+
+    def named(self: Any, name: str, **options: Any) -> Client:
+        """A client whose certificate says that this is its name, if that is any."""
+        own = ROOT.issue(name=name) if name else ROOT.issue("client.example")
+        client: Client = self.client(self.url_at(), tls=TLS(self.ca_file, self.client_file(own, f"named {name}")), **options)
+        return client
+
+
+@on_every_server(schemes=[GATEWAY])
+class CommonNameAtGateway(_CommonName):
+    """A certificate's CommonName while authentication is on."""
+
+    async def test_common_name(self: Any) -> None:
+        """The gateway takes no certificate that has one."""
         etcd = self.secure(cert_file=self.client_file(ROOT.issue(name="root")))
         for ask in (lambda: etcd.set(b"key", b"value"), lambda: etcd.get(b"key")):
             with self.assertRaises(CommonNameIgnored) as caught:
                 await ask()
             self.assertFalse(caught.exception.maybe_applied)
             self.assertIn("CommonName of client sending a request against gateway will", str(caught.exception))
-        tls = TLS(self.ca_file, self.client_file(ROOT.issue("client.example")))
-        url = f"https://localhost:{self.port}"
-        await self.assert_works(self.client(url, tls=tls, credentials=("root", "secret")))
+        await self.assert_works(self.named("", credentials=("root", "secret")))
+
+
+@on_every_server(schemes=[NATIVE])
+class CommonName(_CommonName):
+    """A certificate's CommonName while authentication is on: it is the user."""
+
+    async def test_user(self: Any) -> None:
+        """He may do what his roles say, without a password, and also if he has none; nobody else may."""
+        await self.assert_works(self.named("root"))
+        for name in ("alice", "bob"):
+            etcd = self.named(name)
+            await etcd.set(b"a", name.encode())
+            self.assertEqual((await etcd.get(b"a")).kvs[0].value, name.encode())
+            watch = await etcd.watcher(b"a").when_started()
+            await etcd.delete(b"a")
+            self.assertTrue((await watch.__anext__()).is_delete)
+            async with etcd.lease(60) as lease:
+                await etcd.set(b"a", b"", lease=lease)
+            for ask in (lambda: etcd.set(b"b", b""), lambda: etcd.get(b"b"), etcd.auth.users):
+                with self.assertRaises(PermissionDenied):
+                    await ask()
+            with self.assertRaises(PermissionDenied):
+                await etcd.watcher(b"b").when_started()
+
+    async def test_unknown(self: Any) -> None:
+        """Somebody whom nobody knows, and nobody: it is not said that he has no name."""
+        for name in ("mallory", ""):
+            with self.assertRaises(PermissionDenied):
+                await self.named(name).set(b"a", b"")
+
+    async def test_token_first(self: Any) -> None:
+        """Whoever logs in is whom he says he is, whatever his certificate says."""
+        alice = self.named("root", credentials=("alice", "secret"))
+        await alice.set(b"a", b"")
+        with self.assertRaises(PermissionDenied):
+            await alice.set(b"b", b"")
+        root = self.named("alice", credentials=("root", "secret"))
+        await root.set(b"b", b"")
+        await self.assert_works(self.named("", credentials=("root", "secret")))
+
+    async def test_others_change(self: Any) -> None:
+        """Users and roles change, and nobody notices: there is no token that could be too old."""
+        root, alice = self.named("root"), self.named("alice")
+        for number in range(3):
+            await root.auth.add_user(f"user{number}", "x")
+            await alice.set(b"a", b"")

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from test.real.base import RealCase, on_every_server_at_length
+from test.real.base import GATEWAY, NATIVE, RealCase, on_every_server_at_length, on_newest_server
 from txetcd import (
     AlreadyExists,
     Backoff,
@@ -75,9 +75,9 @@ class PartitionCase(RealCase):
 
     def client_at(self: Any, *members: EtcdProcess, **options: Any) -> Client:
         """A client of these members, which asks the first one first; and as often as it is sensible."""
-        client: Client = self.client(members[0].url, **{"retry": Backoff(), "timeout": 30, **options})
-        client.set_endpoints([member.url for member in members])
-        self.assertEqual(client.endpoints[0], members[0].url)
+        client: Client = self.client(self.url_of(members[0]), **{"retry": Backoff(), "timeout": 30, **options})
+        client.set_endpoints([self.url_of(member) for member in members])
+        self.assertEqual(client.endpoints[0], self.url_of(members[0]))
         return client
 
     def client_first_at(self: Any, member: EtcdProcess, **options: Any) -> Client:
@@ -88,7 +88,7 @@ class PartitionCase(RealCase):
     # --- noticing
 
     async def status(self: Any, member: EtcdProcess) -> Any:
-        client = self.client(member.url)
+        client = self.client(self.url_of(member))
         try:
             return await client.status()
         finally:
@@ -121,7 +121,7 @@ class PartitionCase(RealCase):
 
     async def known_at(self: Any, member: EtcdProcess, name: bytes) -> Optional[KeyValue]:
         """What this member knows of a key by itself."""
-        client = self.client(member.url)
+        client = self.client(self.url_of(member))
         kvs = (await client.get(self.key(name), serializable=True)).kvs
         await client.close()
         return kvs[0] if kvs else None
@@ -136,7 +136,7 @@ class PartitionCase(RealCase):
         """This call was answered by another one than this member, which was asked first."""
         self.assertEqual(record.outcome, "ok")
         self.assertGreaterEqual(record.retries, 1)
-        self.assertIn(record.endpoint, [other.url for other in self.but(member)])
+        self.assertIn(record.endpoint, [self.url_of(other) for other in self.but(member)])
 
     is_done = False
 
@@ -249,18 +249,18 @@ class Reads(PartitionCase):
     async def test_moves_on(self: Any) -> None:
         """A member that is cut off refuses at once, and the client asks the next one."""
         await self.cut_off(self.follower)
-        error = await self.refused(self.client(self.follower.url).get(self.key(b"a")))
-        self.assertEqual((error.attempts, error.endpoint, error.code), (1, self.follower.url, 14))
+        error = await self.refused(self.client(self.url_of(self.follower)).get(self.key(b"a")))
+        self.assertEqual((error.attempts, error.endpoint, error.code), (1, self.url_of(self.follower), 14))
         records: list[CallRecord] = []
         etcd = self.client_first_at(self.follower, on_call=records.append)
         self.assertEqual((await self.soon(etcd.get(self.key(b"a")))).kvs[0].value, b"1")
         self.assert_moved(records[0], self.follower)
         # from now on it asks the others first
-        self.assertEqual(etcd.endpoints[-1], self.follower.url)
+        self.assertEqual(etcd.endpoints[-1], self.url_of(self.follower))
         await etcd.get(self.key(b"a"))
-        self.assertNotEqual(records[1].endpoint, self.follower.url)
+        self.assertNotEqual(records[1].endpoint, self.url_of(self.follower))
         # without require_leader the member lets everybody wait
-        waiting = self.client(self.follower.url, require_leader=False)
+        waiting = self.client(self.url_of(self.follower), require_leader=False)
         with self.assertRaises(Timeout):
             await waiting.get(self.key(b"a"), timeout=0.5)
 
@@ -284,7 +284,7 @@ class Reads(PartitionCase):
                 revision = (await etcd.get(self.key(b"a"))).kvs[0].mod_revision
             if revision < floor:
                 behind.append((revision, floor))
-            moved += records[-1].endpoint != member.url
+            moved += records[-1].endpoint != self.url_of(member)
 
         running = self.beside(write, read, read)
         await self.until(lambda: acknowledged)
@@ -313,13 +313,13 @@ class Reads(PartitionCase):
         """
         records: list[CallRecord] = []
         patient = self.client_first_at(self.follower, on_call=records.append, timeout=6)
-        hasty = self.client(self.follower.url, retry=Backoff())
+        hasty = self.client(self.url_of(self.follower), retry=Backoff())
         self.cluster.isolate(self.follower)
         reading = patient.get(self.key(b"a"))
         with self.assertRaises((Timeout, NoLeader)) as caught:
             await hasty.get(self.key(b"a"), timeout=0.2)
         self.assertFalse(caught.exception.maybe_applied)
-        hasty.set_endpoints([member.url for member in self.cluster.members])
+        hasty.set_endpoints([self.url_of(member) for member in self.cluster.members])
         self.assertEqual((await hasty.get(self.key(b"a"))).kvs[0].value, b"1")
         self.assertEqual((await reading).kvs[0].value, b"1")
         self.assert_moved(records[0], self.follower)
@@ -327,7 +327,7 @@ class Reads(PartitionCase):
         await self.noticed(self.follower)
         there = self.client_first_at(self.follower, on_call=records.append)
         self.assertEqual((await there.get(self.key(b"a"), serializable=True)).kvs[0].value, b"1")
-        self.assertEqual((records[-1].endpoint, records[-1].retries), (self.follower.url, 0))
+        self.assertEqual((records[-1].endpoint, records[-1].retries), (self.url_of(self.follower), 0))
 
     async def test_balancer_under_network_partition_linearizable_get_leader_election(self: Any) -> None:
         """
@@ -346,7 +346,7 @@ class Reads(PartitionCase):
         DropReadUnderNetworkPartition: a read for which a follower asks a leader that is isolated fails when there is
         another leader, and can be repeated at once.
         """
-        once, again = self.client(self.follower.url), self.client_at(self.follower)
+        once, again = self.client(self.url_of(self.follower)), self.client_at(self.follower)
         self.cluster.isolate(self.leader)
         with self.assertRaises(LeaderChanged) as caught:
             await self.soon(once.get(self.key(b"a"), timeout=20))
@@ -366,17 +366,16 @@ class Reads(PartitionCase):
             error = await self.refused(call(self.client_at(*self.cluster.members, retry=never), self.key(b"a")))
             self.assertEqual((error.attempts, len(error.endpoint.split(", "))), (2, 2))
         for member in self.cluster.members:
-            once = self.client(member.url)
+            once = self.client(self.url_of(member))
             error = await self.refused(once.set(self.key(b"a"), b"2"))
-            self.assertEqual((error.attempts, error.endpoint), (1, member.url))
+            self.assertEqual((error.attempts, error.endpoint), (1, self.url_of(member)))
             await self.refused(once.get(self.key(b"a")))
             self.assertEqual((await once.get(self.key(b"a"), serializable=True)).kvs[0].value, b"1")
         await self.healed()
         self.assertEqual((await self.client_at(member).get(self.key(b"a"))).kvs[0].version, 1)
 
 
-@on_every_server_at_length()
-class Unnoticed(PartitionCase):
+class _UnnoticedCase(PartitionCase):
     """
     A member that is isolated and does not know it, for a long time: it answers nothing that takes a majority, and says
     nothing of it.
@@ -389,8 +388,13 @@ class Unnoticed(PartitionCase):
         self.records: list[CallRecord] = []
         self.etcd = self.client_first_at(self.follower, on_call=self.records.append, timeout=300)
         await self.etcd.set(self.key(b"a"), b"1")
-        self.assertEqual((self.records[0].endpoint, self.records[0].retries), (self.follower.url, 0))
+        self.assertEqual((self.records[0].endpoint, self.records[0].retries), (self.url_of(self.follower), 0))
         del self.records[:]
+
+
+@on_every_server_at_length()
+class Unnoticed(_UnnoticedCase):
+    """What becomes of a read that is asked there, and of a write that follows it."""
 
     async def test_moves_on(self: Any) -> None:
         """The others are asked, and answer, long before it has noticed."""
@@ -401,6 +405,10 @@ class Unnoticed(PartitionCase):
         self.assertEqual((self.records[1].retries, self.records[1].outcome), (0, "ok"))
         self.assertTrue(await self.knows_a_leader(self.follower))
         self.assertEqual((await self.known_at(self.follower, b"a")).value, b"1")
+
+
+class _CrowdCase(_UnnoticedCase):
+    """More writes than may be under way at a time."""
 
     async def test_crowd(self: Any) -> None:
         """Writes that were sent stay; those that only waited to be are done elsewhere."""
@@ -422,6 +430,18 @@ class Unnoticed(PartitionCase):
                 self.assertTrue(result.check(OutcomeUnknown, Timeout) and result.value.maybe_applied, result)
             else:
                 self.assertIn(self.key(b"%d" % number), present)
+
+
+@on_every_server_at_length(schemes=[GATEWAY])
+class Crowd(_CrowdCase):
+    """... by the client's own limit."""
+
+
+@on_newest_server(schemes=[NATIVE])
+class CrowdAtLimit(_CrowdCase):
+    """... by the limit of the server, which is the only one natively. 3.5.1 has none, and it is the same with others."""
+
+    arguments = (*_CrowdCase.arguments, f"--max-concurrent-streams={MAX_CONCURRENT}")
 
 
 @on_every_server_at_length()
@@ -453,10 +473,10 @@ class Writes(PartitionCase):
             if record.outcome == "ok":
                 self.assert_moved(record, self.follower)
             else:
-                self.assertEqual((record.endpoint, record.retries), (self.follower.url, 0))
+                self.assertEqual((record.endpoint, record.retries), (self.url_of(self.follower), 0))
         second = [await write(client, 30) for client, write in zip(clients, self.writes())]
         self.assertEqual([record.outcome for record in self.records[3:]], ["ok"] * 3)
-        self.assertNotIn(self.follower.url, [record.endpoint for record in self.records[3:]])
+        self.assertNotIn(self.url_of(self.follower), [record.endpoint for record in self.records[3:]])
         await self.noticed(self.follower)
         third = []
         for write in self.writes():
@@ -491,7 +511,7 @@ class Writes(PartitionCase):
         A write to a leader that is isolated and does not know it: its fate is unknown to the client. Nobody sees it,
         neither meanwhile nor when that member is back.
         """
-        old, majority = self.client(self.leader.url), self.client_at(*self.but(self.leader))
+        old, majority = self.client(self.url_of(self.leader)), self.client_at(*self.but(self.leader))
         await old.set(self.key(b"a"), b"before")
         self.cluster.isolate(self.leader)
         with self.assertRaises((Timeout, OutcomeUnknown)) as caught:
@@ -503,7 +523,7 @@ class Writes(PartitionCase):
         await self.healed()
         for member in self.cluster.members:
             await self.until(lambda member=member: self.is_value_at(member, b"a", b"after"))
-            etcd = self.client(member.url, require_leader=False)
+            etcd = self.client(self.url_of(member), require_leader=False)
             async with etcd.watcher(self.key(b"a"), start_revision=1) as watch:
                 values = [(await watch.__anext__()).value for _ in range(2)]
             self.assertEqual(values, [b"before", b"after"])
@@ -512,9 +532,10 @@ class Writes(PartitionCase):
     async def test_kv_put_with_require_leader(self: Any) -> None:
         """KVPutWithRequireLeader: a member that has lost the leader refuses to write, and does not let one wait."""
         await self.cut_off(self.follower)
-        alone, waiting = self.client(self.follower.url), self.client(self.follower.url, require_leader=False)
+        url = self.url_of(self.follower)
+        alone, waiting = self.client(url), self.client(url, require_leader=False)
         for write in self.writes():
-            self.assertEqual((await self.refused(write(alone, 30))).endpoint, self.follower.url)
+            self.assertEqual((await self.refused(write(alone, 30))).endpoint, url)
         with self.assertRaises(Timeout) as caught:
             await waiting.set(self.key(b"a"), b"", timeout=0.5)
         self.assertTrue(caught.exception.maybe_applied)
@@ -534,7 +555,7 @@ class Writes(PartitionCase):
 
         def reader(number: int) -> Any:
             etcd, last = self.client_at(*self.cluster.members, timeout=4), 0
-            urls = [member.url for member in self.cluster.members]
+            urls = [self.url_of(member) for member in self.cluster.members]
 
             async def read() -> None:
                 nonlocal last
@@ -604,7 +625,7 @@ class Watches(PartitionCase):
         self.cluster.isolate(member)
         with self.assertRaises(NoLeader) as caught:
             await self.soon(reading)
-        self.assertEqual((caught.exception.call, caught.exception.endpoint), ("Watch.Watch", member.url))
+        self.assertEqual((caught.exception.call, caught.exception.endpoint), ("Watch.Watch", self.url_of(member)))
         missed = watch.revision + 1
         await self.until(lambda: written[-1][1] > missed + 5)
         watch = await self.until(lambda: self.started(etcd, missed))
@@ -632,13 +653,14 @@ class Watches(PartitionCase):
         WatchWithRequireLeader: a watch of a client that does not require a leader stays open where the others end, and
         tells what has happened when the member is back.
         """
-        strict, patient = self.client(self.follower.url), self.client(self.follower.url, require_leader=False)
+        url = self.url_of(self.follower)
+        strict, patient = self.client(url), self.client(url, require_leader=False)
         ended = await strict.watcher(self.keys()).when_started()
         stubborn = await patient.watcher(self.keys()).when_started()
         await self.cut_off(self.follower)
         with self.assertRaises(NoLeader) as caught:
             await self.soon(ended.when_stopped())
-        self.assertEqual((caught.exception.code, caught.exception.endpoint), (14, self.follower.url))
+        self.assertEqual((caught.exception.code, caught.exception.endpoint), (14, url))
         await self.refused(strict.watcher(self.keys()).when_started())
         late = await patient.watcher(self.keys()).when_started()
         first = Deferred.fromCoroutine(stubborn.__anext__())
@@ -661,7 +683,7 @@ class Leases(PartitionCase):
         """
         records: list[CallRecord] = []
         moving = self.client_first_at(self.follower, on_call=records.append)
-        alone = self.client(self.follower.url)
+        alone = self.client(self.url_of(self.follower))
         kept = await moving.lease(4, keep_alive=True)
         lost = await alone.lease(4, keep_alive=True)
         slow = await alone.lease(60)
@@ -688,7 +710,7 @@ class Leases(PartitionCase):
 
     def renewals(self: Any, records: list[CallRecord]) -> list[CallRecord]:
         """Those that others than the isolated member have answered."""
-        urls = [member.url for member in self.but(self.follower)]
+        urls = [self.url_of(member) for member in self.but(self.follower)]
         return [r for r in records if (r.call, r.outcome) == ("Lease.LeaseKeepAlive", "ok") and r.endpoint in urls]
 
 
@@ -734,7 +756,7 @@ class FiveMembers(PartitionCase):
             etcd = self.client_at(*minority, *majority, on_call=records.append)
             self.assertEqual((await etcd.get(self.key(name))).kvs[0].value, b"1")
             self.assertGreaterEqual(records[0].retries, 1)
-            self.assertIn(records[0].endpoint, [one.url for one in majority])
+            self.assertIn(records[0].endpoint, [self.url_of(one) for one in majority])
             await self.healed()
             for member in minority:
                 await self.until(lambda member=member: self.known_at(member, name))

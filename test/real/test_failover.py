@@ -16,9 +16,8 @@ from twisted.internet.task import deferLater
 
 from test.history import Fate
 from test.load import Load
-from test.real.base import RealCase, on_every_server, on_every_server_at_length, sockets_to
+from test.real.base import GATEWAY, NATIVE, RealCase, on_every_server, on_every_server_at_length, sockets_to
 from test.real.test_cluster import ClusterCase
-from test.real.test_faults import asks, has_watch
 from txetcd import (
     Backoff,
     Client,
@@ -32,9 +31,12 @@ from txetcd import (
     Timeout,
     Transaction,
     Unavailable,
+    Watch,
 )
+from txetcd import _schema as schema
+from txetcd._frames import HEAD_SIZE, HEADERS, unpack_head
 from txetcd.errors import NotSupportedForLearner, WrongCluster
-from txetcd.testing import EtcdCluster, EtcdProcess, FaultyProxy
+from txetcd.testing import EtcdCluster, EtcdProcess, FaultyProxy, ProxyConnection
 from txetcd.testing._identity import Peer
 from txetcd.testing._ports import free_ports
 
@@ -71,8 +73,13 @@ class FailoverCase(ClusterCase):
     async def when_well(self: Any, cluster: EtcdCluster) -> None:
         """Each member is there, and knows the leader."""
         for member in cluster.members:
-            async with Client(self.reactor, member.url) as etcd:
+            async with Client(self.reactor, self.url_of(member)) as etcd:
                 await etcd.get(b"-", timeout=30)
+
+    @property
+    def urls(self: Any) -> list[str]:
+        """Where the members of the cluster are, for the transport."""
+        return list(self.urls_of(self.cluster))
 
     async def follower(self: Any) -> EtcdProcess:
         leader = await self.cluster.leader()
@@ -99,16 +106,30 @@ class FailoverCase(ClusterCase):
         self.addCleanup(proxy.stop)
         return await proxy.start()
 
+    def carries_watch(self: Any, connection: ProxyConnection) -> bool:
+        """Whether a watch that has started can be on it: natively there is one for everything."""
+        return self.scheme == NATIVE or (self.asks(schema.WATCH)(connection) and connection.answer != b"")
+
     async def when_cut_off(self: Any, *clients: Client) -> None:
         """They know that their connections have ended: they could not tell what came of a write on one of them."""
         await self.until(lambda: not any(client.stats().connections for client in clients))
 
     async def member_id(self: Any, member: EtcdProcess) -> int:
-        return int((await self.patient(member.url).status()).header.member_id)
+        return int((await self.patient(self.url_of(member)).status()).header.member_id)
 
     async def found(self: Any, name: bytes = b"a") -> list[tuple[bytes, int]]:
         """Value and version of a key, if it is there."""
         return [(kv.value, kv.version) for kv in (await self.etcd.get(self.key(name))).kvs]
+
+
+def kinds_of(data: bytes) -> set[int]:
+    """The kinds of frames of HTTP/2 in what a server has sent."""
+    kinds, at = set(), 0
+    while at + HEAD_SIZE <= len(data):
+        word = unpack_head(data, at)[0]
+        kinds.add(word & 0xFF)
+        at += HEAD_SIZE + (word >> 8)
+    return kinds
 
 
 def retries(client: Client) -> int:
@@ -123,7 +144,7 @@ class UnderFaults(FailoverCase):
 
     async def start(self: Any) -> None:
         self.cluster = await self.own_cluster()
-        self.etcd = self.client(self.cluster.urls, retry=Backoff())
+        self.etcd = self.client(self.urls, retry=Backoff())
         self.load = Load(self.reactor, self.etcd, CALLERS)
         self.happened: Counter[str] = Counter()
 
@@ -131,7 +152,7 @@ class UnderFaults(FailoverCase):
     def preferred(self: Any) -> EtcdProcess:
         """The member that the client asks at the moment."""
         url = self.etcd.endpoints[0]
-        return next(member for member in self.cluster.members if member.url == url)
+        return next(member for member in self.cluster.members if self.url_of(member) == url)
 
     async def leads(self: Any, member: EtcdProcess) -> bool:
         return await self.cluster.leader() is member
@@ -247,14 +268,14 @@ class UnderFaults(FailoverCase):
         history = self.load.history
         self.assertEqual(history.failed_reads, [])
         end = (await self.etcd.set(b"end", b"")).header.revision
-        for url in self.cluster.urls:
+        for url in self.urls:
             self.assertEqual(history.complaints(await self.soon(self.events(url, end)))[:5], [], url)
         # it was a load, and there were faults
         self.assertEqual(len(self.load.done), 7, self.load.done)
         self.assertGreater(retries(self.etcd), 0)
         # of an endpoint that was not asked since it failed, nothing better is known
         await self.etcd.maintenance.status()
-        self.assertEqual(self.etcd.stats().endpoints, dict.fromkeys(self.cluster.urls, True))
+        self.assertEqual(self.etcd.stats().endpoints, dict.fromkeys(self.urls, True))
         self.assertEqual((await self.etcd.get(b"end")).kvs[0].mod_revision, end)
 
 
@@ -299,7 +320,7 @@ class AllDown(FailoverCase):
 
     def all_named(self: Any, error: Error, name: str) -> None:
         """Whoever reads the error knows who was asked."""
-        for url in self.cluster.urls:
+        for url in self.urls:
             self.assertIn(url, str(error.endpoint), name)
             self.assertIn(url, str(error), name)
 
@@ -311,11 +332,11 @@ class AllDown(FailoverCase):
         self.assertEqual([kv.value for kv in (await etcd.get(self.key(b"again"))).kvs], [b"2"])
         self.assertEqual(len(await etcd.cluster.members()), 3)
         await etcd.maintenance.status()
-        self.assertEqual(etcd.stats().endpoints, dict.fromkeys(self.cluster.urls, True))
+        self.assertEqual(etcd.stats().endpoints, dict.fromkeys(self.urls, True))
 
     async def test_all_down(self: Any) -> None:
         """Every call ends by its deadline, and names those that it has tried; then the same client works again."""
-        etcd = self.patient(*self.cluster.urls, timeout=2)
+        etcd = self.patient(*self.urls, timeout=2)
         before = await etcd.leases()
         await gatherResults([member.kill() for member in self.cluster.members])
         await self.when_cut_off(etcd)
@@ -326,9 +347,9 @@ class AllDown(FailoverCase):
             self.assertEqual((name, error.maybe_applied), (name, False))
             self.all_named(error, name)
         outcomes = await self.soon(etcd.maintenance.status())
-        self.assertEqual({url: error.endpoint for url, error in outcomes.items()}, {u: u for u in self.cluster.urls})
-        self.assertEqual(etcd.stats().endpoints, dict.fromkeys(self.cluster.urls, False))
-        waiting = self.patient(*self.cluster.urls).get(self.key(b"a"))
+        self.assertEqual({url: error.endpoint for url, error in outcomes.items()}, {u: u for u in self.urls})
+        self.assertEqual(etcd.stats().endpoints, dict.fromkeys(self.urls, False))
+        waiting = self.patient(*self.urls).get(self.key(b"a"))
         await gatherResults([member.start() for member in self.cluster.members])
         await self.when_well(self.cluster)
         self.assertEqual((await self.soon(waiting)).kvs, [])
@@ -337,7 +358,7 @@ class AllDown(FailoverCase):
 
     async def test_deadline_of_a_call(self: Any) -> None:
         """... be it the client's, or its own."""
-        etcd = self.patient(*self.cluster.urls, timeout=3600)
+        etcd = self.patient(*self.urls, timeout=3600)
         await gatherResults([member.kill() for member in self.cluster.members])
         for call in (etcd.set(self.key(b"a"), b"", timeout=1), etcd.get(self.key(b"a"), timeout=1)):
             error = await self.assertFailure(self.soon(call), Unavailable, Timeout)
@@ -346,7 +367,7 @@ class AllDown(FailoverCase):
 
     async def test_all_silent(self: Any) -> None:
         """They hang: reads are asked of all of them; a write that was sent may be applied later, but once."""
-        etcd = self.patient(*self.cluster.urls, timeout=1.5)
+        etcd = self.patient(*self.urls, timeout=1.5)
         # a connection to each of them, and nobody in doubt of who they are
         await etcd.maintenance.status()
         for member in self.cluster.members:
@@ -355,7 +376,7 @@ class AllDown(FailoverCase):
         error = await self.assertFailure(self.soon(setting), Timeout)
         self.assertTrue(error.maybe_applied)
         self.assertEqual(error.attempts, 1)
-        self.assertIn(error.endpoint, self.cluster.urls)
+        self.assertIn(error.endpoint, self.urls)
         error = await self.assertFailure(self.soon(getting), Timeout)
         self.all_named(error, "get")
         # by now it doubts them, and asks who they are before it sends a write
@@ -378,20 +399,20 @@ class Retries(FailoverCase):
         """KVGetRetry: a get whose only member is down is answered when it is back."""
         await self.etcd.set(self.key(b"a"), b"1")
         follower = await self.follower()
-        etcd = self.patient(follower.url)
+        etcd = self.patient(self.url_of(follower))
         await follower.kill()
         getting = etcd.get(self.key(b"a"))
-        await self.until(lambda: not etcd.stats().endpoints[follower.url])
+        await self.until(lambda: not etcd.stats().endpoints[self.url_of(follower)])
         await follower.start()
         found = await self.soon(getting)
         self.assertEqual([(kv.value, kv.version) for kv in found.kvs], [(b"1", 1)])
         self.assertGreater(retries(etcd), 0)
-        self.assertTrue(etcd.stats().endpoints[follower.url])
+        self.assertTrue(etcd.stats().endpoints[self.url_of(follower)])
 
     async def test_kv_put_fail_get_retry(self: Any) -> None:
         """KVPutFailGetRetry: a set fails in vain, and is not done later; the get after it goes through."""
         follower = await self.follower()
-        etcd = self.patient(follower.url)
+        etcd = self.patient(self.url_of(follower))
         await follower.kill()
         error = await self.assertFailure(etcd.set(self.key(b"a"), b"1", timeout=0.5), Unavailable, Timeout)
         self.assertFalse(error.maybe_applied)
@@ -401,17 +422,30 @@ class Retries(FailoverCase):
         self.assertEqual((await self.soon(getting)).kvs, [])
         self.assertEqual(await self.found(), [])
 
+    def answers_to(self: Any, rpc: schema.Rpc) -> Callable[[ProxyConnection], bool]:
+        """For a :class:`FaultyProxy`: whether a connection carries the answer to the only such call that is asked."""
+        asks, asked = self.asks(rpc), set()
+
+        def is_answered(connection: ProxyConnection) -> bool:
+            if asks(connection):
+                asked.add(connection)
+            # a server of gRPC says other things before, which may be answered
+            return connection in asked and HEADERS in kinds_of(connection.answer)
+
+        return asks if self.scheme == GATEWAY else is_answered
+
     async def test_kv_put_at_most_once(self: Any) -> None:
         """KVPutAtMostOnce: connections end amid sets; none is doubled, neither there nor at another member."""
         proxies = [await self.proxy_to(member) for member in self.cluster.members]
-        etcd = self.patient(*(proxy.url for proxy in proxies))
+        etcd = self.patient(*(self.url_of(proxy) for proxy in proxies))
         await etcd.set(self.key(b"a"), b"1")
         version = 1
         cuts = [("cut_request", 0, 0), ("cut_request", 60, 0), ("cut_answer", 0, 1), ("cut_answer", 60, 1)]
         for how in ("close", "reset"):
             for command, after, is_applied in cuts:
+                where = self.asks(schema.PUT) if command == "cut_request" else self.answers_to(schema.PUT)
                 for proxy in proxies:
-                    getattr(proxy, command)(after, how, where=asks(b"/v3/kv/put"))
+                    getattr(proxy, command)(after, how, where=where)
                 error = await self.assertFailure(self.soon(etcd.set(self.key(b"a"), b"2")), OutcomeUnknown)
                 self.assertEqual((error.maybe_applied, error.attempts), (True, 1))
                 version += is_applied
@@ -437,7 +471,7 @@ class Retries(FailoverCase):
     async def test_txn_write_fail(self: Any) -> None:
         """TxnWriteFail: a transaction at a member that is down fails, and did not happen."""
         follower = await self.follower()
-        etcd = self.patient(follower.url)
+        etcd = self.patient(self.url_of(follower))
         await follower.kill()
         txn = Transaction([], [OpSet(self.key(b"a"), b"1")])
         asked = [
@@ -462,7 +496,7 @@ class Ends(RealCase):
     async def test_kv_get_stopped_server_and_close(self: Any) -> None:
         """KVGetStoppedServerAndClose, KVPutStoppedServerAndClose: nothing of the calls is left."""
         own = await self.own_server()
-        etcd = self.client(own.url, retry=Backoff())
+        etcd = self.client(self.url_of(own), retry=Backoff())
         await etcd.set(b"a", b"1")
         await own.kill()
         await self.assertFailure(etcd.get(b"a", timeout=0.5), Unavailable, Timeout)
@@ -514,13 +548,13 @@ class Changes(FailoverCase):
         """One member more: its id, and its URL."""
         me = Peer("new", free_ports(1)[0])
         member = await add(me.url)
-        url = await self.run_member(me, self.before)
+        url = self.spoken(await self.run_member(me, self.before))
         await self.until(lambda: self.serves(url))
         return member.member_id, url
 
     async def settled(self: Any) -> None:
         """A change is applied everywhere, as a write is behind it: see :mod:`test.real.test_cluster`."""
-        for url in self.cluster.urls:
+        for url in self.urls:
             await self.patient(url).set(b"settled", b"")
 
     async def serves(self: Any, url: str) -> bool:
@@ -532,7 +566,7 @@ class Changes(FailoverCase):
 
     async def test_sync_endpoints(self: Any) -> None:
         """From one endpoint to all; and on to those that come, without those that go; by hand, and by itself."""
-        urls = self.cluster.urls
+        urls = self.urls
         etcd = self.patient(urls[0])
         following = self.patient(urls[0], sync_interval=0.1)
         self.assertEqual(set(await etcd.sync_endpoints()), set(urls))
@@ -568,10 +602,10 @@ class Changes(FailoverCase):
         for name, call in calls.items():
             etcd = self.patient(url)
             await etcd.get(b"a", serializable=True)
-            etcd.set_endpoints([url, self.cluster.urls[0]])
+            etcd.set_endpoints([url, self.urls[0]])
             self.assertNotEqual((await call(etcd)).header.member_id, learner, name)
         # it is none of those that are asked
-        self.assertNotIn(url, await self.patient(self.cluster.urls[0]).sync_endpoints())
+        self.assertNotIn(url, await self.patient(self.urls[0]).sync_endpoints())
 
 
 @on_every_server_at_length()
@@ -581,19 +615,19 @@ class Endpoints(FailoverCase):
     async def test_dial_set_endpoints_before_fail(self: Any) -> None:
         """DialSetEndpointsBeforeFail: it knows another one when its own goes down."""
         first, second = self.cluster.members[:2]
-        etcd = await self.pinned(first.url, second.url)
+        etcd = await self.pinned(self.url_of(first), self.url_of(second))
         await first.kill()
         await self.soon(etcd.get(self.key(b"a"), serializable=True))
-        self.assertEqual(etcd.endpoints, (second.url, first.url))
+        self.assertEqual(etcd.endpoints, (self.url_of(second), self.url_of(first)))
 
     async def test_dial_set_endpoints_after_fail(self: Any) -> None:
         """DialSetEndpointsAfterFail: it learns of another one when its own is down; so does a call that waits."""
         first, second = self.cluster.members[:2]
-        etcd = await self.pinned(first.url)
+        etcd = await self.pinned(self.url_of(first))
         await first.kill()
         getting = etcd.get(self.key(b"a"), serializable=True)
-        await self.until(lambda: not etcd.stats().endpoints[first.url])
-        etcd.set_endpoints([first.url, second.url])
+        await self.until(lambda: not etcd.stats().endpoints[self.url_of(first)])
+        etcd.set_endpoints([self.url_of(first), self.url_of(second)])
         for answer in (etcd.get(self.key(b"a"), serializable=True), getting):
             found = await self.soon(answer)
             self.assertEqual(found.header.member_id, await self.member_id(second))
@@ -601,18 +635,18 @@ class Endpoints(FailoverCase):
     async def test_switch_set_endpoints(self: Any) -> None:
         """SwitchSetEndpoints: away from one that hangs, to others."""
         first = self.cluster.members[0]
-        etcd = await self.pinned(first.url)
+        etcd = await self.pinned(self.url_of(first))
         await self.pause(first)
-        etcd.set_endpoints([member.url for member in self.others(first)])
+        etcd.set_endpoints([self.url_of(member) for member in self.others(first)])
         await self.soon(etcd.get(self.key(b"a")))
-        self.assertNotIn(first.url, etcd.endpoints)
+        self.assertNotIn(self.url_of(first), etcd.endpoints)
 
     async def test_set_endpoint_and_put(self: Any) -> None:
         """SetEndpointAndPut: the very next set goes to the new one."""
         first, second = self.cluster.members[:2]
-        etcd = await self.pinned(first.url)
+        etcd = await self.pinned(self.url_of(first))
         for member in (second, first) * 5:
-            etcd.set_endpoints(member.url)
+            etcd.set_endpoints(self.url_of(member))
             done = await etcd.set(self.key(b"a"), b"")
             self.assertEqual(done.header.member_id, await self.member_id(member))
         self.assertEqual(await self.found(), [(b"", 10)])
@@ -620,41 +654,53 @@ class Endpoints(FailoverCase):
     async def test_dial_foreign_endpoint(self: Any) -> None:
         """DialForeignEndpoint: what concerns one member can be asked of one that is none of the endpoints."""
         first, second = self.cluster.members[:2]
-        etcd = await self.pinned(first.url)
-        answer = await etcd.maintenance.hash(second.url)
+        etcd = await self.pinned(self.url_of(first))
+        answer = await etcd.maintenance.hash(self.url_of(second))
         self.assertEqual(answer.header.member_id, await self.member_id(second))
-        self.assertEqual(etcd.endpoints, (first.url,))
+        self.assertEqual(etcd.endpoints, (self.url_of(first),))
 
     async def test_reject_old_cluster(self: Any) -> None:
         """RejectOldCluster: whoever minds how old the members are can ask all of them."""
         statuses = await self.etcd.maintenance.status()
         versions = {url: status.version for url, status in statuses.items()}
-        self.assertEqual(versions, dict.fromkeys(self.cluster.urls, self.server.label))
+        self.assertEqual(versions, dict.fromkeys(self.urls, self.server.label))
 
     async def test_replaced_under_calls(self: Any) -> None:
-        """What is under way goes on where it is: a get, a set, a watch. The next call is asked elsewhere."""
+        """
+        What is under way goes on where it is: a get, a set, a watch. The next call is asked elsewhere. What shares a
+        connection with what is held up is held up as well.
+        """
         first, second = [await self.proxy_to(member) for member in self.cluster.members[:2]]
-        etcd = await self.pinned(first.url)
+        etcd = await self.pinned(self.url_of(first))
         async with etcd.watcher(self.keys()) as watch:
-            first.delay(3600, "to_client", where=lambda connection: not has_watch(connection))
+            apart = self.scheme == GATEWAY
+            first.delay(3600, "to_client", where=lambda connection: not (apart and self.carries_watch(connection)))
             setting, getting = etcd.set(self.key(b"a"), b"1"), etcd.get(self.key(b"b"))
-            await self.until(lambda: sum(bool(connection.answer) for connection in first.connections) >= 3)
-            etcd.set_endpoints(second.url)
+            await self.until(self.found)
+            seen = Deferred.fromCoroutine(self.values_of(watch, 2))
+            etcd.set_endpoints(self.url_of(second))
             done = await self.soon(etcd.set(self.key(b"b"), b"2"))
             self.assertEqual(done.header.member_id, await self.member_id(self.cluster.members[1]))
-            self.assertEqual([(await self.soon(watch.__anext__())).value for _ in range(2)], [b"1", b"2"])
-            self.assertFalse(setting.called or getting.called)
+            if apart:
+                await self.soon(seen)
+            self.assertEqual((setting.called, getting.called, seen.called), (False, False, apart))
             first.behave()
+            await self.soon(seen)
+            self.assertEqual(self.values, [b"1", b"2"])
             for answer in (await self.soon(setting), await self.soon(getting)):
                 self.assertEqual(answer.header.member_id, await self.member_id(self.cluster.members[0]))
         self.assertEqual(await self.found(), [(b"1", 1)])
         self.assertEqual(retries(etcd), 0)
 
+    async def values_of(self: Any, watch: Watch, count: int) -> None:
+        """Waits for the next so many events."""
+        self.values = [(await watch.__anext__()).value for _ in range(count)]
+
     async def test_mapped(self: Any) -> None:
         """What members advertise may be no way from here: then their URLs are mapped, or left out."""
         proxies = {member.url: await self.proxy_to(member) for member in self.cluster.members[:2]}
-        here = {url: proxy.url for url, proxy in proxies.items()}
-        etcd = self.patient(self.cluster.urls[2], endpoint_mapping=here.get)
+        here = {url: self.url_of(proxy) for url, proxy in proxies.items()}
+        etcd = self.patient(self.urls[2], endpoint_mapping=here.get)
         self.assertEqual(set(await etcd.sync_endpoints()), set(here.values()))
         await etcd.set(self.key(b"a"), b"1")
         self.assertEqual(sum(proxy.accepted for proxy in proxies.values()), 1)
@@ -664,9 +710,9 @@ class Endpoints(FailoverCase):
         """Failover: a client that was made before a member went down, and one that was made after."""
         await self.etcd.set(self.key(b"a"), b"1")
         first = self.cluster.members[0]
-        before = await self.pinned(*self.cluster.urls)
+        before = await self.pinned(*self.urls)
         await first.kill()
-        for etcd in (before, self.patient(*self.cluster.urls)):
+        for etcd in (before, self.patient(*self.urls)):
             found = await self.soon(etcd.get(self.key(b"a")))
             self.assertEqual([kv.value for kv in found.kvs], [b"1"])
 
@@ -687,7 +733,7 @@ class BlackHoles(FailoverCase):
 
     async def torn(self: Any, **options: Any) -> Client:
         """A client that prefers the first."""
-        client: Client = await self.pinned(self.first.url, self.second.url, **options)
+        client: Client = await self.pinned(self.url_of(self.first), self.url_of(self.second), **options)
         return client
 
     async def test_balancer_under_blackhole_no_keep_alive_put(self: Any) -> None:
@@ -704,7 +750,7 @@ class BlackHoles(FailoverCase):
         lost = [call(etcd, timeout=1) for call, etcd in zip(calls, clients)]
         for answer in lost:
             error = await self.assertFailure(self.soon(answer), Timeout)
-            self.assertEqual((error.maybe_applied, error.attempts, error.endpoint), (True, 1, self.first.url))
+            self.assertEqual((error.maybe_applied, error.attempts, error.endpoint), (True, 1, self.url_of(self.first)))
         done, deleted, outcome = [await self.soon(call(etcd)) for call, etcd in zip(calls, clients)]
         self.assertEqual({answer.header.member_id for answer in (done, deleted, outcome)}, {self.second_id})
         self.assertEqual((deleted.deleted, outcome.succeeded), (1, True))
@@ -721,7 +767,7 @@ class BlackHoles(FailoverCase):
         for answer in asked:
             self.assertEqual((await self.soon(answer)).header.member_id, self.second_id)
         for etcd in clients:
-            self.assertEqual(etcd.endpoints, (self.second.url, self.first.url))
+            self.assertEqual(etcd.endpoints, (self.url_of(self.second), self.url_of(self.first)))
             await etcd.get(self.key(b"a"))
             self.assertEqual(retries(etcd), 1)
 
@@ -738,7 +784,7 @@ class BlackHoles(FailoverCase):
                 await self.etcd.set(self.key(b"a"), b"%d" % number)
                 async with etcd.watcher(self.keys(), start_revision=start) as watch:
                     self.assertEqual((await self.soon(watch.__anext__())).value, b"%d" % number)
-                    self.assertTrue(list(filter(has_watch, well.connections)))
+                    self.assertTrue(list(filter(self.carries_watch, well.connections)))
                 await self.soon(etcd.set(self.key(b"b"), b""))
                 lost.behave()
                 well.black_hole()
@@ -752,7 +798,7 @@ class Shutdowns(FailoverCase):
     async def test_balancer_under_server_shutdown(self: Any) -> None:
         """BalancerUnderServerShutdown{Put,Delete,Txn,GetLinearizable,GetSerializable}: the others do it all."""
         follower = await self.follower()
-        key, urls = self.key(b"a"), [member.url for member in self.others(follower)]
+        key, urls = self.key(b"a"), [self.url_of(member) for member in self.others(follower)]
         txn = Transaction([CompVersion(key, "==", 0)], [OpSet(key, b"then")], [OpSet(key, b"else")])
         calls: list[Callable[[Client], Any]] = [
             lambda etcd: etcd.set(key, b"1"),
@@ -761,7 +807,7 @@ class Shutdowns(FailoverCase):
             lambda etcd: etcd.get(key),
             lambda etcd: etcd.get(key, serializable=True),
         ]
-        clients = [await self.pinned(follower.url, *urls) for _ in calls]
+        clients = [await self.pinned(self.url_of(follower), *urls) for _ in calls]
         await follower.stop()
         await self.when_cut_off(*clients)
         for call, etcd in zip(calls, clients):
@@ -772,8 +818,8 @@ class Shutdowns(FailoverCase):
     async def test_of_the_leader(self: Any) -> None:
         """Gets go on through an election, whether their connection is cut or they come later."""
         leader = await self.cluster.leader()
-        urls = [member.url for member in self.others(leader)]
-        clients = [await self.pinned(leader.url, *urls) for _ in range(4)]
+        urls = [self.url_of(member) for member in self.others(leader)]
+        clients = [await self.pinned(self.url_of(leader), *urls) for _ in range(4)]
         await self.etcd.set(self.key(b"a"), b"1")
         reads = [etcd.get(self.key(b"a"), serializable=bool(number % 2)) for number, etcd in enumerate(clients)]
         killing = leader.kill()
@@ -786,26 +832,26 @@ class Shutdowns(FailoverCase):
     async def test_balancer_under_server_shutdown_watch(self: Any) -> None:
         """BalancerUnderServerShutdownWatch: the watch says where it was; the next one goes on there, elsewhere."""
         leader = await self.cluster.leader()
-        etcd = await self.pinned(leader.url, *(member.url for member in self.others(leader)))
+        etcd = await self.pinned(self.url_of(leader), *(self.url_of(member) for member in self.others(leader)))
         watch = await etcd.watcher(self.keys()).when_started()
         await self.etcd.set(self.key(b"a"), b"1")
         self.assertEqual((await self.soon(watch.__anext__())).value, b"1")
         await leader.kill()
         await self.assertFailure(self.soon(watch.when_stopped()), Unavailable)
         await self.cluster.leader()
-        await self.patient(*(member.url for member in self.others(leader))).set(self.key(b"a"), b"2")
+        await self.patient(*(self.url_of(member) for member in self.others(leader))).set(self.key(b"a"), b"2")
         async with etcd.watcher(self.keys(), start_revision=watch.revision + 1) as watch:
             self.assertEqual((await self.soon(watch.__anext__())).value, b"2")
 
     async def stopped_in_flight(self: Any, pinned: EtcdProcess, other: EtcdProcess, is_pinned_first: bool) -> None:
         """Two go down, gets are under way, one comes back."""
         (third,) = self.others(pinned, other)
-        linearizable = await self.pinned(pinned.url, other.url, third.url)
-        serializable = await self.pinned(pinned.url, other.url)
+        linearizable = await self.pinned(self.url_of(pinned), self.url_of(other), self.url_of(third))
+        serializable = await self.pinned(self.url_of(pinned), self.url_of(other))
         for member in (pinned, other) if is_pinned_first else (other, pinned):
             await member.kill()
         asked = [linearizable.get(self.key(b"a")), serializable.get(self.key(b"a"), serializable=True)]
-        await self.until(lambda: not serializable.stats().endpoints[pinned.url])
+        await self.until(lambda: not serializable.stats().endpoints[self.url_of(pinned)])
         self.assertEqual([answer.called for answer in asked], [False, False])
         await pinned.start()
         for answer in asked:
@@ -836,7 +882,7 @@ class Shutdowns(FailoverCase):
         answers = [0] * len(calls)
 
         async def go_round(number: int) -> None:
-            clients = [self.patient(url) for url in self.cluster.urls]
+            clients = [self.patient(url) for url in self.urls]
             last = 0
             while not is_over:
                 for etcd in clients:
@@ -870,18 +916,18 @@ class OtherClusters(RealCase):
 
     async def start(self: Any) -> None:
         self.one, self.other = [await self.own_server() for _ in range(2)]
-        self.ids = [(await self.client(own.url).status()).header.cluster_id for own in (self.one, self.other)]
+        self.ids = [(await self.client(self.url_of(own)).status()).header.cluster_id for own in (self.one, self.other)]
 
     async def test_wrong_cluster(self: Any) -> None:
         """WrongCluster: the other one is never asked to do anything; when the right one is back, it goes on."""
-        etcd = self.client(self.one.url, timeout=1)
-        patient = self.client(self.one.url, timeout=1, retry=Backoff())
+        etcd = self.client(self.url_of(self.one), timeout=1)
+        patient = self.client(self.url_of(self.one), timeout=1, retry=Backoff())
         for client in (etcd, patient):
             await client.set(b"a", b"1")
-            client.set_endpoints([self.one.url, self.other.url])
+            client.set_endpoints([self.url_of(self.one), self.url_of(self.other)])
         await self.one.kill()
         await self.until(lambda: not etcd.stats().connections and not patient.stats().connections)
-        alone = self.client(self.other.url)
+        alone = self.client(self.url_of(self.other))
         before = (await alone.get(b"a")).header.revision
         error = await self.assertFailure(self.soon(etcd.set(b"a", b"2")), WrongCluster)
         self.assert_said(error)
@@ -890,8 +936,8 @@ class OtherClusters(RealCase):
             # whatever it was told last, and by whom
             error = await self.assertFailure(self.soon(answer), WrongCluster, Unavailable, Timeout)
             self.assertFalse(error.maybe_applied)
-            self.assertIn(self.one.url, error.endpoint)
-            self.assertIn(self.other.url, error.endpoint)
+            self.assertIn(self.url_of(self.one), error.endpoint)
+            self.assertIn(self.url_of(self.other), error.endpoint)
         self.assertEqual((await alone.get(b"a")).header.revision, before)
         self.assertEqual(await alone.leases(), [])
         await self.one.start()
@@ -901,12 +947,12 @@ class OtherClusters(RealCase):
 
     async def test_only_the_other(self: Any) -> None:
         """The endpoints are replaced by one of another cluster: what the error says of a write is true."""
-        etcd = self.client(self.one.url)
+        etcd = self.client(self.url_of(self.one))
         await etcd.set(b"a", b"1")
-        etcd.set_endpoints(self.other.url)
+        etcd.set_endpoints(self.url_of(self.other))
         error = await self.assertFailure(self.soon(etcd.set(b"a", b"2")), WrongCluster)
         self.assert_said(error)
-        found = (await self.client(self.other.url).get(b"a")).kvs
+        found = (await self.client(self.url_of(self.other)).get(b"a")).kvs
         self.assertEqual(error.maybe_applied, bool(found))
 
     def assert_said(self: Any, error: WrongCluster) -> None:
@@ -914,4 +960,4 @@ class OtherClusters(RealCase):
         self.assertEqual([error.wanted, error.found], self.ids)
         for cluster_id in self.ids:
             self.assertIn(f"{cluster_id:x}", str(error))
-        self.assertIn(self.other.url, error.endpoint)
+        self.assertIn(self.url_of(self.other), error.endpoint)

@@ -116,6 +116,12 @@ class FirstBytesTests(SynchronousTestCase):
                 if not message.startswith(other):
                     self.assert_foreign(dialect, first[:decided], cls, message.partition(" (")[0])
 
+    def test_nothing(self) -> None:
+        """etcd closes the connection without a word, and there is more than one reason for that."""
+        closed = "the server closed it without a word; if it speaks TLS, use "
+        self.assertEqual(HTTP_1.closed_unheard, f"{closed}https://")
+        self.assertEqual(HTTP_2.closed_unheard, f"{closed}grpcs://; if it speaks HTTP/1 only, use http://")
+
     def test_at_home(self) -> None:
         for dialect, whole, known in ((HTTP_1, b"HTTP/1.1 200 OK\r\n", 5), (HTTP_2, FRAME, 9)):
             for at in range(len(whole)):

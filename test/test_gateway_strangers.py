@@ -76,8 +76,8 @@ PLAIN: list[tuple[bytes, End, tuple[type[Error], bool], str]] = [
     (b"J\x00\x00\x00\x0a8.0.35\x00", stay, NO_ETCD, OTHER + "'J\\x00\\x00\\x00 8.0.35\\x00'"),
     (b"<html>\n", stay, NO_ETCD, OTHER + "'<html>'"),
     (b"x" * 100_000, stay, NO_ETCD, OTHER + repr("x" * 120 + "...")),
-    (HTTP2, stay, WRONG_PROTOCOL, "no etcd gateway there? the server speaks HTTP/2 and nothing else, as those of gRPC do: "
-     "use grpc:// or grpcs://"),
+    (HTTP2, stay, WRONG_PROTOCOL, "no etcd gateway there? the server speaks HTTP/2 and nothing else, as those of gRPC "
+     "do: use grpc:// or grpcs://"),
     # TLS
     (TLS_ALERT, stay, NO_TLS_HERE, SPEAKS_TLS),
     (TLS_ALERT, Wire.close, NO_TLS_HERE, SPEAKS_TLS),

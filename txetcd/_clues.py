@@ -54,7 +54,8 @@ class Dialect:
 
     @property
     def closed_unheard(self) -> str:
-        """What to say of one that closes the connection before it says anything: so does etcd where this is not spoken."""
+        """What to say of one that closes the connection before it says anything, as etcd does with what it does not
+        speak there."""
         return f"the server closed it without a word; if it speaks TLS, use {self.secure_scheme}://"
 
     @property

@@ -27,9 +27,10 @@ from txetcd import (
     Timeout,
     Transaction,
     Unavailable,
+    _grpc,
+    _protobuf,
     errors,
 )
-from txetcd import _grpc, _protobuf
 from txetcd import _messages as messages
 from txetcd import _schema as schema
 from txetcd.testing import EtcdCluster

@@ -18,7 +18,6 @@ from twisted.internet.utils import getProcessOutputAndValue, getProcessValue
 from twisted.trial.unittest import SkipTest
 
 from test.real.base import (
-    GATEWAY,
     NATIVE,
     QUICK,
     RealCase,

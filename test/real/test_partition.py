@@ -439,7 +439,7 @@ class Crowd(_CrowdCase):
 
 @on_newest_server(schemes=[NATIVE])
 class CrowdAtLimit(_CrowdCase):
-    """... by the limit of the server, which is the only one natively. 3.5.1 has none, and it is the same with others."""
+    """... by the server's own limit, which is the only one natively. It is the same with others, and 3.5.1 has none."""
 
     arguments = (*_CrowdCase.arguments, f"--max-concurrent-streams={MAX_CONCURRENT}")
 

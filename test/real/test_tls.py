@@ -342,7 +342,8 @@ class _CommonName(_Tls):
     def named(self: Any, name: str, **options: Any) -> Client:
         """A client whose certificate says that this is its name, if that is any."""
         own = ROOT.issue(name=name) if name else ROOT.issue("client.example")
-        client: Client = self.client(self.url_at(), tls=TLS(self.ca_file, self.client_file(own, f"named {name}")), **options)
+        tls = TLS(self.ca_file, self.client_file(own, f"named {name}"))
+        client: Client = self.client(self.url_at(), tls=tls, **options)
         return client
 
 

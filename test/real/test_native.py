@@ -129,7 +129,7 @@ class Goodbyes(RealCase):
         self.assertEqual([kv.key for kv in found if not kv.key.startswith(b"lock/")], [])
 
     async def test_begun(self: Any) -> None:
-        """Those that the server has begun it answers before it goes; so what it has is what was done."""
+        """Those that the server has begun it answers before it goes, but 3.4, which closes the connection."""
         process, etcd = await self.stopping()
         sets = [etcd.set(b"%d" % number, b"") for number in range(COUNT)]
         await sets[0]
@@ -138,8 +138,9 @@ class Goodbyes(RealCase):
         await stopping
         await process.start()
         found = (await etcd.get(KeySet.all(), count_only=True)).count
-        self.assertEqual(found, told["done"])
-        self.assertEqual(told["unknown"], 0)
+        self.assertTrue(told["done"] <= found <= told["done"] + told["unknown"], (told, found))
+        if self.server.version >= (3, 5):
+            self.assertEqual(told["unknown"], 0)
 
     async def test_under_load(self: Any) -> None:
         """Callers that never rest: what was done is there, what was not sent is not."""

@@ -31,7 +31,8 @@ class Adapter:
 
 
 async def connect(host: str, port: int) -> Any:
-    client = aetcd.Client(host, port)
+    # without it an answer of more than 4 MiB is refused
+    client = aetcd.Client(host, port, options={"grpc.max_receive_message_length": -1})
     await client.connect()
     return Adapter(client)
 

@@ -131,7 +131,8 @@ class Maintenance:
             :class:`~txetcd.errors.FutureRevision` if it does not have the revision. Cancelling it ends the call.
         """
         request = HashKVRequest(check_optional_int("revision", revision))
-        return self._long_call(schema.HASH_KV, request, timeout, self._checked(endpoint)).addErrback(since("3.5.10"))
+        answer = self._long_call(schema.HASH_KV, request, timeout, self._checked(endpoint))
+        return answer.addErrback(since("3.5.10", " at the gateway"))
 
     # --- room
 

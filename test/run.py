@@ -2,8 +2,8 @@
 Run the tests with trial, and close with one line of true numbers: ``N passed, N failed, N skipped``.
 
 ``python -m test.run unit``, ``real`` or ``all`` (the default), or the dotted names of test modules, classes, methods.
-The real tests run in processes, each for a part of them and one server, some side by side (``--jobs N``): they wait for
-servers most of the time. ``--server PATH`` is what such a process is told.
+The real tests run in processes, each for a part of them and one server, and the others in one of their own, some side
+by side (``--jobs N``): they wait for servers most of the time. ``--server PATH`` is what such a process is told.
 ``--floor N`` fails a run of fewer than N tests: a suite that was not found would pass otherwise. With ``CI=true`` a
 skipped test fails the run, too; and so does, at all times, a child process (an etcd, mostly) that is left running.
 ``python -m twisted.trial test`` runs the same tests without these checks.
@@ -21,7 +21,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Iterator
+from types import MappingProxyType
+from typing import Any, Iterator, Mapping
 
 import attrs
 from twisted.python.modules import getModule
@@ -139,11 +140,22 @@ def run_server(label: str, path: str, names: list[str], is_newest: bool) -> tupl
     """The tests against one server, in a process of its own: how they ended, and its complaints."""
     from test.servers import ELSEWHERE
 
-    environment = {**os.environ, ELSEWHERE: "0" if is_newest else "1"}
-    measured = ["-m", "coverage", "run", "--parallel-mode"] if "coverage" in sys.modules else []
-    command = [sys.executable, *measured, "-m", "test.run", "--server", path, *names]
+    # what the older servers add to the coverage is not worth the time that measuring takes
+    return run_child(label, ["--server", path, *names], is_newest, {ELSEWHERE: "0" if is_newest else "1"})
+
+
+def run_child(
+    label: str, arguments: list[str], is_measured: bool = True, variables: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Counts, list[str]]:
+    """Tests in a process of their own: how they ended, and its complaints."""
+    measured = ["-m", "coverage", "run", "--parallel-mode"] if is_measured and "coverage" in sys.modules else []
     child = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        [sys.executable, *measured, "-m", "test.run", *arguments],
+        env={**os.environ, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
     )
     assert child.stdout is not None
     found, line = [], ""
@@ -158,14 +170,15 @@ def run_server(label: str, path: str, names: list[str], is_newest: bool) -> tupl
     return counts, found
 
 
-def run_servers(names: list[str], jobs: int) -> tuple[Counts, list[str]]:
-    """The tests against all servers: how they ended, and complaints."""
+def run_servers(names: list[str], others: list[str], jobs: int) -> tuple[Counts, list[str]]:
+    """The tests against all servers, and the *others*: how they ended, and complaints."""
     from test.servers import NEWEST, SERVERS
 
     total, found = Counts(), []
     with ThreadPoolExecutor(jobs) as pool:
+        runs = [pool.submit(run_child, "no server", others)] if others else []
         # the newest first, for which there are the most
-        runs = [
+        runs += [
             pool.submit(run_server, server.label, server.path, part, server is NEWEST)
             for server in reversed(SERVERS)
             for part in parts_of(names)
@@ -233,11 +246,11 @@ def main(arguments: list[str]) -> int:
     names = expand(options.names)
     print(banner(names), flush=True)
     real = [] if options.server is not None else [name for name in names if name.startswith(REAL)]
-    tally = run([name for name in names if name not in real], directory)
-    found, counts = complaints(tally, is_ci), tally.counts
     if real:
-        of_servers, failures = run_servers(real, options.jobs)
-        counts, found = counts + of_servers, found + failures
+        counts, found = run_servers(real, [name for name in names if name not in real], options.jobs)
+    else:
+        tally = run(names, directory)
+        found, counts = complaints(tally, is_ci), tally.counts
     if counts.total < options.floor:
         found.append(f"only {counts.total} tests ran, expected at least {options.floor}")
     for complaint in found:

@@ -205,7 +205,8 @@ class HashTests(MaintenanceCase):
         asked = self.maintenance.hash_kv(7, TWO)
         self.transport.next(schema.HASH_KV).reply(Unimplemented(UNIMPLEMENTED, "not known"))
         error = self.failureResultOf(asked, Unimplemented).value
-        self.assertEqual(str(error), f"Maintenance.HashKV at {TWO}: needs etcd 3.5.10 or later at the gateway: not known")
+        said = "needs etcd 3.5.10 or later at the gateway: not known"
+        self.assertEqual(str(error), f"Maintenance.HashKV at {TWO}: {said}")
 
     def test_long(self) -> None:
         """They take their time, as all that goes through the whole database."""

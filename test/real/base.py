@@ -46,6 +46,9 @@ GATEWAY, NATIVE = "http", "grpc"
 
 BOTH = (GATEWAY, NATIVE)
 
+CHOSEN = os.environ.get("TXETCD_TEST_SCHEMES", GATEWAY).split(",")
+"""Those that are tested."""
+
 
 def on_every_server(
     wanted: Callable[[Server], bool] = lambda server: True, schemes: Sequence[str] = BOTH
@@ -60,7 +63,7 @@ def on_every_server(
     def decorate(cls: type) -> None:
         module = __import__(cls.__module__, fromlist=["_"])
         for server in filter(wanted, SERVERS):
-            for scheme in schemes:
+            for scheme in filter(CHOSEN.__contains__, schemes):
                 name = "_".join([cls.__name__, *([scheme] if scheme == NATIVE else []), *server.label.split(".")])
                 attributes = {"server": server, "scheme": scheme, "__module__": cls.__module__}
                 setattr(module, name, type(name, (cls, TestCase), attributes))

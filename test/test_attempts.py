@@ -529,6 +529,15 @@ class MetadataTests(AttemptsCase):
         self.assertEqual(self.transport.next(schema.RANGE).metadata, Metadata("", False))
         self.cancelled(pending)
 
+    def test_many_tokens(self) -> None:
+        """Each goes along, however many there are one after the other."""
+        for number in range(20):
+            self.way.tokens.token = f"token {number}"
+            for _ in range(2):
+                pending = self.get()
+                self.assertEqual(self.transport.next(schema.RANGE).metadata, Metadata(f"token {number}", True))
+                self.cancelled(pending)
+
     def test_done_twice(self) -> None:
         """A call is one call: its Deferred fires once."""
         attempts = Attempts(self.way, schema.RANGE, GET, 5.0)

@@ -265,7 +265,7 @@ class Attempts:
         self._endpoint = endpoint
         self._on_end = on_end
         self._asks = rpc
-        self._work: Optional[Deferred[Any]] = None
+        self._work: Deferred[Any]
         self.began_at: float = way.clock.seconds()
         # fires when this ends, and ``done`` with it, which may be that of the first attempt
         self._answer: Deferred[Any] = Deferred(self._cancelled)
@@ -345,7 +345,7 @@ class Attempts:
         """
         if not self._has_left and is_repeatable(self._asks, None if self._is_idempotent else self._is_idempotent):
             self._has_left = self._is_leaving = True
-            self._stop()
+            self._work.cancel()
 
     def _follow(
         self, work: Deferred[Any], on_success: Callable[[Any], None], on_failure: Callable[[Failure], None]
@@ -365,11 +365,6 @@ class Attempts:
         except Exception:
             # what these raise is a fault of ours: it ends the call, and is not lost
             self._end(Failure())
-
-    def _stop(self) -> None:
-        """Ends what is under way."""
-        if self._work is not None:
-            self._work.cancel()
 
     def _left(self) -> float:
         if self._seconds is not None:
@@ -520,6 +515,6 @@ class Attempts:
         if self._waiting is not None:
             self._waiting.cancel()
         else:
-            self._stop()
+            self._work.cancel()
         # unless that has ended it: between two attempts nothing is under way
         self._end(CallCancelled(self._maybe_applied))

@@ -6,6 +6,7 @@ Pure: from the first bytes of a server, and from what OpenSSL says, to words.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Optional
 
@@ -27,7 +28,7 @@ _SETTINGS = b"\x04\x00\x00\x00\x00\x00"
 
 
 @attrs.frozen
-class Dialect:
+class Dialect(ABC):
     """
     What is spoken on a connection.
 
@@ -40,17 +41,17 @@ class Dialect:
     secure_scheme: str
     alpn: bytes
 
+    @abstractmethod
     def is_undecided(self, first: bytes) -> bool:
         """Whether more has to come before it can be said what a server speaks, whose first bytes these are."""
-        raise NotImplementedError
 
+    @abstractmethod
     def foreign(self, first: bytes) -> Optional[Error]:
         """
         The error for a server that speaks something else; ``None`` if it does not, as far as can be seen.
 
         :param first: the bytes that it sent first.
         """
-        raise NotImplementedError
 
     @property
     def closed_unheard(self) -> str:

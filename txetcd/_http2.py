@@ -479,14 +479,14 @@ class Connection:
             self._refill(stream)
 
     def _flaw_of_data(self, stream: Stream, payload: bytes) -> Optional[tuple[int, str]]:
+        """What is wrong with data that come too early, too many, or for an answer whose length was told."""
         if stream._credit < 0:
             return f.FLOW_CONTROL_ERROR, "more data than it was asked for"
         if stream.headers is NO_FIELDS:
             return f.PROTOCOL_ERROR, "data before the headers of the answer"
-        if stream._missing is not None:
-            stream._missing -= len(payload)
-            if stream._missing < 0:
-                return f.PROTOCOL_ERROR, "the answer has more bytes than its content-length says"
+        stream._missing = (stream._missing or 0) - len(payload)
+        if stream._missing < 0:
+            return f.PROTOCOL_ERROR, "the answer has more bytes than its content-length says"
         return None
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:

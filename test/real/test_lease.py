@@ -248,12 +248,12 @@ class KeptAlive(LeaseCase):
 
     async def test_beyond_its_time_to_live(self: Any) -> None:
         """As long as it is wanted; many leases, of which some are kept from later on only."""
-        # not one second: a busy machine may well take that away from all of them at once
-        leases = [await granting for granting in [self.own_etcd.lease(5, keep_alive=True) for _ in range(50)]]
-        late = await self.own_etcd.lease(5)
+        # not a few seconds: a busy machine may well take them away from all of them at once
+        leases = [await granting for granting in [self.own_etcd.lease(10, keep_alive=True) for _ in range(50)]]
+        late = await self.own_etcd.lease(10)
         late.keep_alive()
         late.keep_alive()
-        await self.until_expired(await self.own_etcd.lease(7), self.own.url)
+        await self.until_expired(await self.own_etcd.lease(12), self.own.url)
         self.assertEqual({lease.state for lease in [*leases, late]}, {"alive"})
         let_go = leases.pop()
         let_go.let_go()

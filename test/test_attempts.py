@@ -359,7 +359,7 @@ class DeadlineTests(AttemptsCase):
         """With what the last attempt said, as soon as there is no time for another one."""
         answered = self.put(1.0)
         count = 0
-        while self.transport.waiting or self.clock.getDelayedCalls():
+        while not answered.called:
             for call in list(self.transport.waiting):
                 count += 1
                 call.reply(refused())

@@ -164,7 +164,7 @@ class SilentTests(SilenceCase):
         answered = self.calls.call(schema.LEASE_GRANT, GRANT, 1.0)
         self.wait(SILENCE)
         self.cut_off()
-        while self.transport.waiting or self.clock.getDelayedCalls():
+        while not answered.called:
             for call in list(self.transport.waiting):
                 call.reply(refused())
             self.clock.advance(LOOK)

@@ -292,7 +292,7 @@ class RefreshTests(TokensCase):
         self.known()
         answered = self.get(0.5)
         count = 0
-        while self.transport.waiting or self.clock.getDelayedCalls():
+        while not answered.called:
             for call in list(self.transport.waiting):
                 count += call.rpc is RANGE
                 call.reply(InvalidAuthToken(16, "x") if call.rpc is RANGE else granted(f"token {count}"))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Callable, Optional
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
@@ -134,7 +134,7 @@ class FirstAttempt:
         ``done`` fires with.
 
     :ivar rpc: as given.
-    :ivar done: fires as :meth:`Calls.call <txetcd._calls.Calls.call>` promises.
+    :ivar done: as :meth:`Calls.call <txetcd._calls.Calls.call>` promises.
     :ivar url: the endpoint that is asked (``str``).
     :ivar began_at: when, in seconds of the clock (``float``).
     :ivar asked_at: the same.
@@ -142,8 +142,8 @@ class FirstAttempt:
     :ivar retries: 0.
     """
 
-    __slots__ = ("_way", "rpc", "_request", "_seconds", "_is_idempotent", "_on_end", "done", "url", "began_at",
-                 "asked_at", "metadata", "_is_heard", "has_left")  # fmt: skip
+    __slots__ = ("_way", "rpc", "_request", "_seconds", "_is_idempotent", "_on_end", "_answer", "_others", "_is_heard",
+                 "_has_left", "done", "url", "began_at", "asked_at", "metadata")  # fmt: skip
 
     retries = 0
 
@@ -156,58 +156,66 @@ class FirstAttempt:
         is_idempotent: Optional[bool],
         on_end: Callable[[Any, Any], Any],
     ) -> None:
-        # Hot: with all that follows, the call layer costs a call a fifth of what the native transport does.
+        # Hot: with all that follows, the call layer costs a call half of what the native transport does.
         self._way = way
         self.rpc = rpc
         self._request = request
         self._seconds = seconds
         self._is_idempotent = is_idempotent
         self._on_end = on_end
-        self.done: Deferred[Any]
+        self._others: Optional[Attempts] = None
+        self._is_heard = self._has_left = False
         self.began_at = self.asked_at = way.clock.seconds()
         self.url = way.endpoints.pick(self.began_at)
         self.metadata = way.metadata(rpc, request)
-        self._is_heard = self.has_left = False
+        self.done: Deferred[Any] = Deferred(self._cancelled)
 
-    def ask(self) -> Deferred[Any]:
-        """Sends it; returns ``done``, which does not fire before :meth:`listen`."""
+    def start(self) -> Deferred[Any]:
+        """Begins; returns ``done``."""
         way, seconds = self._way, self._seconds
         has_others = len(way.endpoints) > 1
         if has_others and is_repeatable(self.rpc, self._is_idempotent):
             seconds *= _SHARE
-        self.done = way.transport.call(self.url, self.rpc, self._request, seconds, self.metadata)
+        self._answer = way.transport.call(self.url, self.rpc, self._request, seconds, self.metadata)
         if has_others:
             self._is_heard = way.silence.began(self)
+        self._answer.addBoth(self._came)
         return self.done
 
-    def listen(self) -> Deferred[Any]:
-        """Waits for what comes of it; returns ``done``."""
-        return self.done.addBoth(self._came)
-
-    def _came(self, result: Any) -> Any:
+    def _came(self, result: Any) -> None:
         way, is_failure = self._way, isinstance(result, Failure)
         if self._is_heard:
             way.silence.ended(self, not is_failure and needs_leader(self.rpc, self._request))
-        if not is_failure:
+        if is_failure:
+            if self._has_left or not isinstance(result.value, CallCancelled):
+                self._go_on(result)
+                return
+        else:
             try:
                 way.identity.check(self.url, result)
-            except WrongCluster:
-                return self._go_on(Failure())
+            except Exception:
+                # of another cluster, or a fault of ours, which is not to be lost
+                self._go_on(Failure())
+                return
             way.endpoints.worked(self.url)
-            return self._on_end(self, result)
-        if isinstance(result.value, CallCancelled) and not self.has_left:
-            return self._on_end(self, result)
-        return self._go_on(result)
+        self.done.callback(self._on_end(self, result))
 
-    def _go_on(self, failure: Failure) -> Deferred[Any]:
-        attempts = Attempts(self._way, self.rpc, self._request, self._seconds, self._is_idempotent, "", self._on_end)
-        return attempts.go_on(self, failure)
+    def _go_on(self, failure: Failure) -> None:
+        others = Attempts(self._way, self.rpc, self._request, self._seconds, self._is_idempotent, "", self._on_end)
+        self._others = others
+        others.go_on(self, failure, self._has_left)
+
+    def _cancelled(self, _: Deferred[Any]) -> None:
+        if self._others is None:
+            self._answer.cancel()
+        else:
+            self._others.cancel()
 
     def leave(self) -> None:
         """See :meth:`Attempts.leave`."""
         if is_repeatable(self.rpc, None if self._is_idempotent else self._is_idempotent):
-            self.has_left = True
-            self.done.cancel()
+            self._has_left = True
+            self._answer.cancel()
 
 
 class Attempts:
@@ -240,6 +248,8 @@ class Attempts:
     _reasons: Mapping[str, str] = {}
     _outage: Optional[Error] = None
     _waiting: Optional[IDelayedCall] = None
+    # what is under way; after the first attempt nothing is, until there is another one
+    _work: Deferred[Any] = succeed(None)
     url = ""
     asked_at = 0.0
     metadata = Metadata()
@@ -265,27 +275,27 @@ class Attempts:
         self._endpoint = endpoint
         self._on_end = on_end
         self._asks = rpc
-        self._work: Deferred[Any]
         self.began_at: float = way.clock.seconds()
-        # fires when this ends, and ``done`` with it, which may be that of the first attempt
-        self._answer: Deferred[Any] = Deferred(self._cancelled)
-        self.done = self._answer
+        self.done: Deferred[Any] = Deferred(lambda _: self.cancel())
 
     def start(self) -> Deferred[Any]:
         """Begins; returns ``done``."""
         self._begin()
         return self.done
 
-    def go_on(self, first: FirstAttempt, failure: Failure) -> Deferred[Any]:
-        """Goes on from where the *first* attempt came to nothing; returns a Deferred that fires as ``done`` shall."""
+    def go_on(self, first: FirstAttempt, failure: Failure, has_left: bool) -> None:
+        """
+        Goes on from where the *first* attempt came to nothing.
+
+        :param has_left: whether it did because it has left its endpoint.
+        """
         self.done = first.done
         self.began_at = self.asked_at = first.began_at
         self.url, self.metadata = first.url, first.metadata
-        self._has_left = self._is_leaving = first.has_left
+        self._has_left = self._is_leaving = has_left
         self._seconds = None
         self.retries = 0
         self._came(failure, self._answered, self._unanswered)
-        return self._answer
 
     # --- an attempt
 
@@ -509,9 +519,10 @@ class Attempts:
             self._is_over = True
             if isinstance(result, CallCancelled):
                 result = Failure(result)
-            self._answer.callback(result if self._on_end is None else self._on_end(self, result))
+            self.done.callback(result if self._on_end is None else self._on_end(self, result))
 
-    def _cancelled(self, _: Deferred[Any]) -> None:
+    def cancel(self) -> None:
+        """Ends it, at once."""
         if self._waiting is not None:
             self._waiting.cancel()
         else:

@@ -14,7 +14,6 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from ._attempts import Attempts, FirstAttempt, Way, explained
-from ._backoff import Backoff, never
 from ._counters import Counters
 from ._retry import is_of_endpoint
 from ._schema import Rpc
@@ -180,8 +179,6 @@ class Calls:
         self._clock = way.clock
         self._transport = way.transport
         self._timeout = DEFAULT_TIMEOUT if timeout is None else timeout
-        # a policy of the user's may cancel the call that it is asked about, and only attempts notice that
-        self._is_tame = way.policy is never or isinstance(way.policy, Backoff)
         # the value says whether it must not stop half-way
         self._under_way: dict[Deferred[Any], bool] = {}
         # those that are cancelled because the client is closed, and not by the user
@@ -277,11 +274,11 @@ class Calls:
     ) -> Deferred[Any]:
         seconds = self._timeout if timeout is None else timeout
         way = self._way
-        if self._is_tame and not endpoint and not way.tokens.is_missing:
+        if not endpoint and not way.tokens.is_missing:
             first = FirstAttempt(way, rpc, request, seconds, is_idempotent, self._ended)
             if not way.is_doubtful(first.url):
-                self._under_way[first.ask()] = must_finish
-                return first.listen()
+                self._under_way[first.done] = must_finish
+                return first.start()
         attempts = Attempts(way, rpc, request, seconds, is_idempotent, endpoint, self._ended)
         self._under_way[attempts.done] = must_finish
         return attempts.start()

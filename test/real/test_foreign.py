@@ -38,7 +38,7 @@ from txetcd import (
     maintenance,
     never,
 )
-from txetcd.errors import HostNotAllowed, TLSFailed, Unimplemented
+from txetcd.errors import HostNotAllowed, TLSFailed, Unimplemented, WrongProtocol
 
 FOREIGN = ("twisted.", "treq", "zope.", "OpenSSL", "hyperlink")
 """Where the modules of classes that must not be seen begin."""
@@ -314,7 +314,7 @@ FAULTS = {
     # servers of other protocols do not go when they have said who they are
     "ssh": Fault(b"SSH-2.0-OpenSSH_9.2\r\n", *NO_ETCD, closes=False, at_once=True),
     "mail": Fault(b"220 mail.example ESMTP\r\n", *NO_ETCD, closes=False, at_once=True),
-    "http2": Fault(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00", *NO_ETCD, closes=False, at_once=True),
+    "http2": Fault(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00", WrongProtocol, WrongProtocol, closes=False, at_once=True),
     "tls": Fault(b"\x15\x03\x01\x00\x02\x02\x0a", TLSFailed, TLSFailed, closes=False, at_once=True),
     "tls_in_words": Fault(
         _response(b"400 Bad Request", b"Client sent an HTTP request to an HTTPS server.\n"), TLSFailed, TLSFailed

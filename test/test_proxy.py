@@ -850,3 +850,8 @@ class MisuseTests(SynchronousTestCase):
         error = self.assertRaises(ValueError, FaultyProxy, reactor, "127.0.0.1:2379")
         self.assertIn("target_url must be like http://localhost:2379", str(error))
         self.assertRaises(TypeError, FaultyProxy, reactor, TARGET, seed="1")
+
+    def test_urls_without_a_port(self) -> None:
+        """Whatever a client may be given leads somewhere."""
+        for url in ("http://localhost", "https://localhost", "grpc://localhost", "grpcs://localhost"):
+            self.assertIn(f" to {url} ", repr(FaultyProxy(ListeningReactor(), url)))

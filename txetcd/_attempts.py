@@ -4,7 +4,7 @@ One call, tried until it has an answer, as long as that does no harm and its tim
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Callable, Optional
 
 import attrs
@@ -20,7 +20,7 @@ from ._retry import Next, is_of_endpoint, is_repeatable, next_step
 from ._schema import MEMBER_LIST, RANGE, RPCS, STATUS, Rpc
 from ._silence import Silence
 from ._tokens import Tokens
-from ._transport import CallCancelled, Metadata, Transport
+from ._transport import CallCancelled, Metadata, Transport, unanswered
 from .errors import (
     DeadlineExceeded,
     Error,
@@ -123,6 +123,11 @@ def _unknown(error: Error) -> OutcomeUnknown:
     return unknown
 
 
+def _may_leave(rpc: Rpc, is_idempotent: Optional[bool]) -> bool:
+    """Whether what was sent may be asked elsewhere meanwhile: that a write may be repeated does not count."""
+    return is_repeatable(rpc, None if is_idempotent else is_idempotent)
+
+
 class FirstAttempt:
     """
     The first attempt at a call, which nearly always is the only one: what the others need is made when there are any.
@@ -156,7 +161,7 @@ class FirstAttempt:
         is_idempotent: Optional[bool],
         on_end: Callable[[Any, Any], Any],
     ) -> None:
-        # Hot: with all that follows, the call layer costs a call half of what the native transport does.
+        # Hot: every call comes along here, and this is why it does not begin with all that Attempts keeps.
         self._way = way
         self.rpc = rpc
         self._request = request
@@ -213,7 +218,7 @@ class FirstAttempt:
 
     def leave(self) -> None:
         """See :meth:`Attempts.leave`."""
-        if is_repeatable(self.rpc, None if self._is_idempotent else self._is_idempotent):
+        if _may_leave(self.rpc, self._is_idempotent):
             self._has_left = True
             self._answer.cancel()
 
@@ -233,28 +238,10 @@ class Attempts:
     :ivar url: the endpoint that was asked last; ``""`` if none was (``str``).
     :ivar asked_at: when, in seconds of the clock (``float``).
     :ivar metadata: what went along with that.
-    :ivar tried: the endpoints that were asked and have failed, in their order (``dict`` with ``str`` as keys).
+    :ivar tried: the endpoints that were asked, in their order (``dict`` with ``str`` as keys).
     :ivar retries: how many attempts there were after the first; -1 if there was none (``int``).
     :ivar began_at: when it began, in seconds of the clock (``float``).
     """
-
-    # Hot. Most calls are answered at once: what only the others need is here, and becomes theirs when they need it.
-    _round: frozenset[str] = frozenset()
-    # those that will not do before something is changed
-    _hopeless: frozenset[str] = frozenset()
-    _failures = _refused_tokens = 0
-    _maybe_applied = _is_over = _is_leaving = _has_left = False
-    # what each endpoint has failed with last, and the last such failure that was no timeout
-    _reasons: Mapping[str, str] = {}
-    _outage: Optional[Error] = None
-    _waiting: Optional[IDelayedCall] = None
-    # what is under way; after the first attempt nothing is, until there is another one
-    _work: Deferred[Any] = succeed(None)
-    url = ""
-    asked_at = 0.0
-    metadata = Metadata()
-    tried: Mapping[str, None] = {}
-    retries = -1
 
     def __init__(
         self,
@@ -274,7 +261,23 @@ class Attempts:
         self._is_idempotent = is_idempotent
         self._endpoint = endpoint
         self._on_end = on_end
+        self._round: set[str] = set()
+        # those that will not do before something is changed
+        self._hopeless: set[str] = set()
+        self._failures = self._refused_tokens = 0
+        self._maybe_applied = self._is_over = self._is_leaving = self._has_left = False
+        # what each endpoint has failed with last, and the last such failure that was no timeout
+        self._reasons: dict[str, str] = {}
+        self._outage: Optional[Error] = None
         self._asks = rpc
+        # what is under way; after the first attempt nothing is, until there is another one
+        self._work: Deferred[Any] = succeed(None)
+        self._waiting: Optional[IDelayedCall] = None
+        self.url = ""
+        self.asked_at = 0.0
+        self.metadata = Metadata()
+        self.tried: dict[str, None] = {}
+        self.retries = -1
         self.began_at: float = way.clock.seconds()
         self.done: Deferred[Any] = Deferred(lambda _: self.cancel())
 
@@ -291,7 +294,8 @@ class Attempts:
         """
         self.done = first.done
         self.began_at = self.asked_at = first.began_at
-        self.url, self.metadata = first.url, first.metadata
+        self.metadata = first.metadata
+        self._goes_to(first.url)
         self._has_left = self._is_leaving = has_left
         self._seconds = None
         self.retries = 0
@@ -310,11 +314,16 @@ class Attempts:
         way = self._way
         self.retries += 1
         self.asked_at = way.clock.seconds()
-        self.url = url = self._endpoint or way.endpoints.pick(self.asked_at, self._round)
-        if way.is_doubtful(url):
+        self._goes_to(self._endpoint or way.endpoints.pick(self.asked_at, self._round))
+        if way.is_doubtful(self.url):
             self._follow(self._send(STATUS, Empty()), self._identified, self._not_identified)
         else:
             self._send_it()
+
+    def _goes_to(self, url: str) -> None:
+        self.url = url
+        self._round.add(url)
+        self.tried[url] = None
 
     def _identified(self, answer: Any) -> None:
         try:
@@ -353,7 +362,7 @@ class Attempts:
         Asks elsewhere, if that does no harm: the endpoint is silent, and others are not. Once only, as it may be the
         call that makes them so. A write that was sent could be done later than what is written next: it stays.
         """
-        if not self._has_left and is_repeatable(self._asks, None if self._is_idempotent else self._is_idempotent):
+        if not self._has_left and _may_leave(self._asks, self._is_idempotent):
             self._has_left = self._is_leaving = True
             self._work.cancel()
 
@@ -385,7 +394,7 @@ class Attempts:
 
     def _share(self, rpc: Rpc) -> float:
         """Seconds for an attempt. What can be asked elsewhere as well leaves a part of its time for that."""
-        others = 0 if self._endpoint else len(self._way.endpoints) - len(self._round | {self.url})
+        others = 0 if self._endpoint else len(self._way.endpoints) - len(self._round)
         if others > 0 and is_repeatable(rpc, self._is_idempotent):
             return self._left() * _SHARE
         return self._left()
@@ -412,7 +421,7 @@ class Attempts:
         """The server knows our deadline: if this process is busy, it may be the first to say that it has passed."""
         if not isinstance(error, DeadlineExceeded) or self._left():
             return None
-        late = Timeout(f"sent, but no answer within {in_seconds(self._total)}", not self.rpc.is_read)
+        late = unanswered(self._total, not self.rpc.is_read)
         late.__cause__ = error
         return late
 
@@ -440,8 +449,6 @@ class Attempts:
             self._end(failure)
 
     def _failed_with(self, error: Error) -> None:
-        self._round = self._round | {self.url}
-        self.tried = {**self.tried, self.url: None}
         self._note(error)
         step = next_step(self.rpc, error, self._is_idempotent, self._way.tokens.can_be_fetched)
         self._maybe_applied = self._maybe_applied or error.maybe_applied
@@ -463,7 +470,7 @@ class Attempts:
             self._refused_tokens += 1
             return 0.0 if self._refused_tokens <= _FRESH_TOKENS else self._pause()
         if step is Next.OTHERS:
-            self._hopeless = self._hopeless | {self.url}
+            self._hopeless.add(self.url)
         is_hopeless = self._endpoint in self._hopeless or self._hopeless.issuperset(self._way.endpoints.urls)
         return None if step is Next.GIVE_UP or is_hopeless else self._pause()
 
@@ -474,7 +481,7 @@ class Attempts:
         if not isinstance(error, Timeout):
             self._outage = error
         if self._outage is error or self.url not in self._reasons:
-            self._reasons = {**self._reasons, self.url: error.message}
+            self._reasons[self.url] = error.message
         self._way.endpoints.failed(self.url, self.asked_at, self._way.clock.seconds(), error.message)
         self._way.identity.doubt(self.url)
 
@@ -486,7 +493,7 @@ class Attempts:
         if others:
             return 0.0
         if len(self._round) >= len(self._way.endpoints):
-            self._round = frozenset()
+            self._round.clear()
         seconds = self._way.policy(rounds)
         return None if seconds is None else jittered(seconds, self._way.random())
 

@@ -52,6 +52,23 @@ def jittered(seconds: float, chance: float) -> float:
     return seconds * (0.8 + 0.4 * chance)
 
 
+_SERVER_IS_LATER = 0.1
+"""Seconds that the server has more than we have: our own deadline says more of what has happened than the server's."""
+
+
+def left_for_server(timeout: float, waited: float) -> float:
+    """
+    The seconds that are left for the server of *timeout*, of which a request has *waited* some; in whole steps, so that
+    those who have waited differently have the same.
+    """
+    return timeout - int(min(max(0.0, waited), timeout) / _SERVER_IS_LATER) * _SERVER_IS_LATER
+
+
+def told_milliseconds(seconds: Optional[float]) -> Optional[int]:
+    """When the server is told to stop, if so many seconds are left for it; ``None`` for never."""
+    return None if seconds is None else int((seconds + _SERVER_IS_LATER) * 1000)
+
+
 def in_seconds(seconds: float) -> str:
     """*seconds* in words, as in "within 1 second"."""
     number = f"{seconds:.3g}"

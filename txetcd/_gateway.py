@@ -33,19 +33,18 @@ from zope.interface import implementer
 
 from . import _json
 from ._answers import flaw_of
-from ._backoff import in_seconds
+from ._backoff import in_seconds, left_for_server, told_milliseconds
 from ._clues import HTTP_1
 from ._connections import Connector, OpenConnections, describe, is_of_certificate, is_of_connection
 from ._grpc import timeout_text
 from ._lines import LineFramer
 from ._schema import LEASE_KEEP_ALIVE, LEASE_REVOKE, Rpc
 from ._tls import TLS, Creators
-from ._transport import CallCancelled, Metadata
+from ._transport import CallCancelled, Metadata, answer_lost, better_elsewhere, unanswered
 from .errors import (
     INVALID_ARGUMENT,
     Closed,
     Error,
-    OutcomeUnknown,
     ProtocolViolation,
     Timeout,
     TLSFailed,
@@ -77,9 +76,6 @@ MAX_LINE = 128 * 1024 * 1024
 Bytes of a line of a stream. Watches come in fragments of some megabytes; but one event comes in one line, and a server
 can be told to take larger ones than the 1.5 MiB of its default.
 """
-
-_SERVER_IS_LATER = 0.1
-"""Seconds that the server has more than we have: our own deadline says more of what has happened than the server's."""
 
 _REFUSAL_SIZE = 64 * 1024
 """Bytes that are read of the body of a stream that was refused."""
@@ -156,7 +152,7 @@ def _translated(failure: Failure, is_sent: bool, rpc: Rpc) -> Error:
     if not of_connection:
         return ProtocolViolation(_broken(failure.value, causes))
     lost = f"the connection was lost before the answer was complete: {describe(HTTP_1, of_connection)}"
-    return Unavailable(None, lost) if rpc.is_read else OutcomeUnknown(None, lost)
+    return answer_lost(rpc, lost)
 
 
 _CUT_SHORT = "the connection ended in the request, and the server got a part of it"
@@ -419,7 +415,7 @@ class _Call:
         """Fails the call, which was withdrawn."""
         # unless whoever was told of an earlier one has ended it
         if not self.done.called:
-            self.done.errback(Unavailable(None, "not sent: the endpoint answers nobody, while another one does"))
+            self.done.errback(better_elsewhere())
 
     def limit(self, clock: Any, timeout: float) -> None:
         """Fails the call when *timeout* seconds have passed."""
@@ -434,7 +430,7 @@ class _Call:
 
     def _expire(self, timeout: float) -> None:
         if self._body.is_sent:
-            self._abort(Timeout(f"sent, but no answer within {in_seconds(timeout)}", self._maybe_applied()))
+            self._abort(unanswered(timeout, self._maybe_applied()))
             return
         # what it waits for is known to what is cancelled
         self._is_late = True
@@ -549,7 +545,7 @@ class _HeadersCache:
 
     def of(self, metadata: Metadata, timeout: Optional[float]) -> Headers:
         """The headers for *metadata*, and for a server that shall stop after *timeout* seconds."""
-        milliseconds = None if timeout is None else int((timeout + _SERVER_IS_LATER) * 1000)
+        milliseconds = told_milliseconds(timeout)
         key = (metadata, milliseconds)
         headers = self._made.get(key)
         if headers is None:
@@ -623,10 +619,8 @@ class Gateway:
         asked_at = self._reactor.seconds()
 
         def headers() -> Headers:
-            # made when it is its turn, for the server shall not work longer than somebody waits; in whole steps, so
-            # that those who have waited differently have the same ones
-            waited = min(max(0.0, self._reactor.seconds() - asked_at), timeout)
-            return self._headers.of(metadata, timeout - int(waited / _SERVER_IS_LATER) * _SERVER_IS_LATER)
+            # made when it is its turn, for the server shall not work longer than somebody waits
+            return self._headers.of(metadata, left_for_server(timeout, self._reactor.seconds() - asked_at))
 
         post = self._post(self._calls_client, endpoint, rpc, headers)
         call = _Call(endpoint, rpc, request)

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 
 from . import _protobuf
 from ._answers import flaw_of
-from ._backoff import in_seconds
+from ._backoff import in_seconds, left_for_server, told_milliseconds
 from ._channel import Channel
 from ._clues import HTTP_2
 from ._connections import Connector, OpenConnections, describe
@@ -32,17 +32,12 @@ from ._grpc import AnswerReader, failure_of, framed, request_block, whole
 from ._http2 import Stream
 from ._schema import LEASE_KEEP_ALIVE, LEASE_REVOKE, Rpc
 from ._tls import TLS, Creators
-from ._transport import CallCancelled, Metadata
-from .errors import Closed, Error, OutcomeUnknown, ProtocolViolation, Timeout, Unavailable
+from ._transport import CallCancelled, Metadata, answer_lost, better_elsewhere, unanswered
+from ._url import DEFAULT_PORTS
+from .errors import Closed, Error, ProtocolViolation, Timeout, Unavailable
 
 MAX_MESSAGE = 512 * 1024 * 1024
 """Bytes of a message. etcd sets no limit of its own; what is larger has to be read page by page."""
-
-_DEFAULT_PORT = 2379
-"""Of etcd: a URL with ``grpc://`` may leave it out."""
-
-_SERVER_IS_LATER = 0.1
-"""Seconds that the server has more than we have: our own deadline says more of what has happened than the server's."""
 
 _URGENT = frozenset((LEASE_KEEP_ALIVE.name, LEASE_REVOKE.name))
 """A lease must not be lost because its owner is busy with other calls, nor a lock be kept from others."""
@@ -134,10 +129,8 @@ class _Exchange:
         """See :meth:`Exchange.on_loss <txetcd._channel.Exchange.on_loss>`."""
         if not is_sent:
             self.fail(Unavailable(None, f"not sent: {why}"))
-        elif self.rpc.is_read:
-            self.fail(Unavailable(None, why))
         else:
-            self.fail(OutcomeUnknown(None, why))
+            self.fail(answer_lost(self.rpc, why))
 
     def on_violation(self, what: str, is_sent: bool) -> None:
         """See :meth:`Exchange.on_violation <txetcd._channel.Exchange.on_violation>`."""
@@ -185,9 +178,7 @@ class _Call(_Exchange):
         """See :meth:`_Exchange.left`."""
         if self._queued_at is None:
             return self._timeout
-        waited = self.peer.clock.seconds() - self._queued_at
-        # in whole steps, so that those who have waited differently have the same block
-        return self._timeout - int(min(max(0.0, waited), self._timeout) / _SERVER_IS_LATER) * _SERVER_IS_LATER
+        return left_for_server(self._timeout, self.peer.clock.seconds() - self._queued_at)
 
     def on_data(self, stream: Stream, data: bytes) -> None:
         """See :meth:`Exchange.on_data <txetcd._channel.Exchange.on_data>`."""
@@ -252,10 +243,10 @@ class _Call(_Exchange):
 
     def expire(self) -> None:
         """Its time is over."""
-        seconds = in_seconds(self._timeout)
         if self.is_sent:
-            self._abort(Timeout(f"sent, but no answer within {seconds}", self._maybe_applied()))
+            self._abort(unanswered(self._timeout, self._maybe_applied()))
         else:
+            seconds = in_seconds(self._timeout)
             self._abort(Timeout(f"could not be sent within {seconds}: {self.peer.obstacle(self)}"))
 
     def close(self) -> None:
@@ -265,7 +256,7 @@ class _Call(_Exchange):
 
     def leave(self) -> None:
         """Fails it, because it was not sent and is better asked elsewhere."""
-        self._abort(Unavailable(None, "not sent: the endpoint answers nobody, while another one does"))
+        self._abort(better_elsewhere())
 
 
 class _AnswerStream(_Exchange):
@@ -377,7 +368,7 @@ class _Peer:
     def __init__(self, url: str, clock: Any, connector: Connector, connect_timeout: float, max_message: int) -> None:
         parts = urlsplit(url)
         self._is_secure = parts.scheme == "grpcs"
-        self._host, self._port = parts.hostname or "", parts.port or _DEFAULT_PORT
+        self._host, self._port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
         self._authority = ""
         self._connector = connector
         self._connect_timeout = connect_timeout
@@ -414,7 +405,7 @@ class _Peer:
 
         :param seconds: which the server has.
         """
-        milliseconds = None if seconds is None else int((seconds + _SERVER_IS_LATER) * 1000)
+        milliseconds = told_milliseconds(seconds)
         key = (rpc.method, id(metadata), milliseconds)
         kept = self._blocks.get(key)
         if kept is None:

@@ -11,7 +11,9 @@ from typing import Any, Callable, Protocol
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 
+from ._backoff import in_seconds
 from ._schema import Rpc
+from .errors import Error, OutcomeUnknown, Timeout, Unavailable
 
 
 class CallCancelled(CancelledError):
@@ -43,6 +45,21 @@ class Metadata:
     token: str = attrs.field(default="", repr=False)
     requires_leader: bool = False
     is_urgent: bool = False
+
+
+def unanswered(timeout: float, maybe_applied: bool) -> Timeout:
+    """The error for a request that was sent, and for which *timeout* seconds were not enough."""
+    return Timeout(f"sent, but no answer within {in_seconds(timeout)}", maybe_applied)
+
+
+def answer_lost(rpc: Rpc, why: str) -> Error:
+    """The error for a request that was sent, and that will not be answered any more."""
+    return Unavailable(None, why) if rpc.is_read else OutcomeUnknown(None, why)
+
+
+def better_elsewhere() -> Unavailable:
+    """The error for a request that was not sent: see :meth:`Transport.leave`."""
+    return Unavailable(None, "not sent: the endpoint answers nobody, while another one does")
 
 
 class Stream(Protocol):

@@ -16,6 +16,9 @@ DEFAULT_URL = "http://localhost:2379"
 GATEWAY, NATIVE = ("http", "https"), ("grpc", "grpcs")
 """The schemes of etcd's JSON gateway and of its own protocol; the second of each stands for TLS."""
 
+DEFAULT_PORTS = {"http": 80, "https": 443, "grpc": 2379, "grpcs": 2379}
+"""Where a URL leads that names no port: gRPC has none of its own, so there it is that of etcd."""
+
 _HOST_AND_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(:(?P<port>[^:]*))?")
 _MAX_PORT = 65535
 
@@ -107,7 +110,7 @@ def _is_port(text: str) -> bool:
 def respoken(url: str, scheme: str) -> Optional[str]:
     """The same place as *url* with this *scheme*; ``None`` if it cannot be: only one of the two means TLS."""
     _, _, rest = url.partition("://")
-    pairs = (("http", "grpc"), ("https", "grpcs"))
+    pairs = zip(GATEWAY, NATIVE)
     return f"{scheme}://{rest}" if any(scheme in pair and scheme_of(url) in pair for pair in pairs) else None
 
 

@@ -37,19 +37,9 @@ from txetcd.errors import WrongProtocol
 from txetcd.testing import FaultyProxy, ProxyConnection
 
 
-def asks(path: bytes) -> Callable[[ProxyConnection], bool]:
-    """Of connections whose last request is for this path."""
-    return lambda connection: connection.request.startswith(b"POST %s " % path)
-
-
 def methods_of(rpcs: Iterable[Rpc]) -> list[bytes]:
     """Their paths."""
     return [rpc.method.encode() for rpc in rpcs]
-
-
-def has_watch(connection: ProxyConnection) -> bool:
-    """Whether it carries a watch that has started, or is about to."""
-    return asks(b"/v3/watch")(connection) and connection.answer != b""
 
 
 class FaultCase(RealCase):
@@ -113,7 +103,7 @@ class FaultCase(RealCase):
         """Whether it carries a watch that has started, or is about to."""
         if self.scheme == NATIVE:
             return bool(self.wire.answers(connection, methods_of([WATCH])))
-        return has_watch(connection)
+        return self.asks(WATCH)(connection) and connection.answer != b""
 
     async def answer_to_a_set(self: Any) -> bytes:
         """What the server answers another client, to know where to cut."""

@@ -15,7 +15,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from .._check import check_all, check_bytes, check_choice, check_int, what_came
-from .._url import check_url
+from .._url import DEFAULT_PORTS, check_url
 from ._door import Door, to_the_end
 from ._faults import (
     CLOSE,
@@ -39,9 +39,6 @@ from ._faults import (
 )
 from ._identity import HOST
 from ._relay import DROPS, ProxyConnection, Relay, Side
-
-DEFAULT_PORTS = {"http": 80, "https": 443}
-
 
 Where = Callable[[ProxyConnection], object]
 
@@ -167,7 +164,7 @@ class FaultyProxy:
     of one side reach the other; a server that does not accept connections shows as a reset.
 
     :param reactor: the reactor.
-    :param target_url: the server (``str``), ``http://`` or ``https://``, such as :attr:`EtcdProcess.url`. It need not
+    :param target_url: the server (``str``), with any scheme that a client may have, such as :attr:`EtcdProcess.url`. It need not
         run yet. A name is looked up as that of an IPv4 address.
     :param seed: for all that comes at random (``int``); by default it is chosen at random, too.
     :ivar seed: that seed; it is in the ``repr`` as well.

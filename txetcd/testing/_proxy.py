@@ -164,8 +164,8 @@ class FaultyProxy:
     of one side reach the other; a server that does not accept connections shows as a reset.
 
     :param reactor: the reactor.
-    :param target_url: the server (``str``), with any scheme that a client may have, such as :attr:`EtcdProcess.url`. It need not
-        run yet. A name is looked up as that of an IPv4 address.
+    :param target_url: the server (``str``), with any scheme that a client may have, such as :attr:`EtcdProcess.url`. It
+        need not run yet. A name is looked up as that of an IPv4 address.
     :param seed: for all that comes at random (``int``); by default it is chosen at random, too.
     :ivar seed: that seed; it is in the ``repr`` as well.
     """

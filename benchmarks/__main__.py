@@ -35,6 +35,9 @@ from .workloads import USUAL, WORKLOADS
 #: Room for what millions of puts leave behind until it is compacted.
 QUOTA = "--quota-backend-bytes=8589934592"
 
+#: Until all that is forgotten: etcd deletes some ten thousand revisions a second.
+COMPACT_SECONDS = 1800.0
+
 #: etcd takes 128 operations in a transaction, unless told otherwise.
 LOAD_SIZE = 100
 
@@ -47,15 +50,15 @@ async def load(client: Client) -> None:
 
 
 async def compact(client: Client) -> None:
-    """Lets the server forget all old revisions, and waits until it has."""
+    """Lets the server forget all old revisions, and waits until it has: after transactions they are millions."""
     with contextlib.suppress(Compacted):  # nothing was written since the last time
-        await client.compact((await client.get(KEY)).header.revision, physical=True)
+        await client.compact((await client.get(KEY)).header.revision, physical=True, timeout=COMPACT_SECONDS)
 
 
-async def measure(reactor: Any, client: Client, url: str, options: argparse.Namespace) -> Results:
+async def measure(reactor: Any, client: Client, url: str, options: argparse.Namespace, results: Results) -> None:
     """
-    All that is asked for. What waits for workers does so in a thread, so that the reactor does not stand still. When it
-    ends, also by Ctrl-C, so do they.
+    All that is asked for, into *results*. What waits for workers does so in a thread, so that the reactor does not
+    stand still. When it ends, also by Ctrl-C, so do they.
     """
     plan = conductor.Plan(
         [workload for workload in WORKLOADS if workload.name in options.workloads],
@@ -64,7 +67,7 @@ async def measure(reactor: Any, client: Client, url: str, options: argparse.Name
         options.count,
     )
 
-    results, chosen = Results(), [one for one in CLIENTS if one.name in options.clients]
+    chosen = [one for one in CLIENTS if one.name in options.clients]
     runners = await deferToThread(conductor.start, chosen, url.partition("://")[2], results)
 
     def stop() -> None:
@@ -76,7 +79,6 @@ async def measure(reactor: Any, client: Client, url: str, options: argparse.Name
         await compact(client)
         results.measured += await deferToThread(step)
     stop()
-    return results
 
 
 def write(results: Results, facts: dict[str, Any], directory: Path) -> None:
@@ -99,15 +101,18 @@ def write(results: Results, facts: dict[str, Any], directory: Path) -> None:
 
 
 async def run(reactor: Any, options: argparse.Namespace) -> None:
-    """The server, and everything that happens while it runs."""
+    """The server, and everything that happens while it runs. What was measured until something failed is written."""
     memory: Optional[str] = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    results = Results()
     with tempfile.TemporaryDirectory(dir=memory) as directory:
         etcd = EtcdProcess(reactor, data_dir=os.path.join(directory, "etcd"), arguments=[QUOTA])
         async with etcd, Client(reactor, etcd.url) as client:
             facts = machine.facts(etcd.version, directory, options.rounds, options.seconds)
             await load(client)
-            results = await measure(reactor, client, etcd.url, options)
-    write(results, facts, options.output)
+            try:
+                await measure(reactor, client, etcd.url, options, results)
+            finally:
+                write(results, facts, options.output)
 
 
 def names(known: Sequence[str]) -> Any:

@@ -182,10 +182,12 @@ class LoadTests(SynchronousTestCase):
         self.assertEqual({len(value) for value in stored.values()}, {9, 100})
 
     def test_range(self) -> None:
-        """Half of it is an error."""
-        loads.check_range(loads.RANGE_KEYS)
-        with self.assertRaises(ValueError):
-            loads.check_range(loads.RANGE_KEYS - 1)
+        """A part of it, or keys without their values, are an error."""
+        whole = [item for item in loads.stored().items() if item[0].startswith(loads.RANGE_PREFIX)]
+        loads.check_range(whole)
+        for part in (whole[1:], [(key, b"") for key, _ in whole]):
+            with self.assertRaises(ValueError):
+                loads.check_range(part)
 
 
 class ToolTests(SynchronousTestCase):

@@ -23,7 +23,8 @@ class Adapter:
         return data
 
     async def range(self, start: bytes, end: bytes) -> None:
-        loads.check_range(len((await self._client.get_range(start, end)).kvs))
+        # as its documentation recommends
+        loads.check_range((kv.key, kv.value) for kv in await self._client.get_range(start, end))
 
     async def put_all(self, pairs: list[tuple[bytes, bytes]]) -> None:
         put = self._client.transactions.put

@@ -29,7 +29,8 @@ class Adapter:
         return data
 
     def range(self, start: bytes, end: bytes) -> None:
-        loads.check_range(len(self._client.get(start, metadata=True, range_end=end)))
+        found = self._client.get(start, metadata=True, range_end=end)
+        loads.check_range((kv["key"], value) for value, kv in found)
 
     def put_all(self, pairs: list[tuple[bytes, bytes]]) -> None:
         """It takes the request as JSON has it."""

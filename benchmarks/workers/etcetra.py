@@ -27,7 +27,7 @@ class Adapter:
         return data.decode()
 
     async def range(self, start: str, end: str) -> None:
-        loads.check_range(len(await self._client.get_range(start, end)))
+        loads.check_range((await self._client.get_range(start, end)).items())
 
     async def put_all(self, pairs: list[tuple[str, str]]) -> None:
         def build(action: Any) -> None:

@@ -40,7 +40,8 @@ class Adapter:
         return data
 
     async def range(self, start: bytes, end: bytes) -> None:
-        loads.check_range(len((await self._client.get(start, range_end=end)).kvs))
+        found = await self._client.get(start, range_end=end)
+        loads.check_range((kv.key, kv.value) for kv in found.kvs)
 
     def put_all(self, pairs: list[tuple[bytes, bytes]]) -> Any:
         return self._client.submit(Transaction([], [OpSet(key, value) for key, value in pairs], []))

@@ -18,10 +18,11 @@ ROOT = Path(__file__).parent.parent / PACKAGE
 
 LADDER = [
     ("L0", "errors _check _version"),
-    ("L0", "keyset _lines _url _backoff _host _frames _fields"),
+    ("L0", "keyset _lines _url _backoff _host _frames _fields _varint _codegen"),
     ("L0", "values"),
     ("L1", "ops _messages"),
     ("L1", "_schema"),
+    ("L2", "_runs"),
     ("L2", "_json _protobuf _answers _endpoints _retry _identity"),
     ("L2", "_http2"),
     ("L2", "_clues _grpc"),

@@ -4,6 +4,8 @@ Calls over the native transport on connections in memory: what is sent, and what
 
 from __future__ import annotations
 
+import gc
+import platform
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -21,9 +23,11 @@ from test.fakes_http2 import (
     NativeCase,
     framed,
 )
+from txetcd import KeySet
 from txetcd import _frames as f
+from txetcd import _native as native
 from txetcd import _schema as schema
-from txetcd._messages import Empty, LeaseKeepAliveRequest, LeaseRevokeRequest
+from txetcd._messages import Empty, LeaseKeepAliveRequest, LeaseRevokeRequest, WatchCreateRequest
 from txetcd._transport import Metadata
 from txetcd.errors import (
     CommonNameIgnored,
@@ -538,6 +542,23 @@ class CallTests(NativeCase):
         server.end(server.asked[0])
         self.assert_works(server)
         self.assertEqual(self.network.attempts, 1)
+
+    def test_no_garbage(self) -> None:
+        """Nothing of a call or a stream is left when it has ended: a large answer does not wait for the collector."""
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        written, cancelled = self.put(), self.put()
+        watching = self.native.stream(URL, schema.WATCH, WatchCreateRequest(KeySet(b"k")), [].append, Metadata())
+        server = self.serve()
+        server.answer(server.asked[0], WRITTEN)
+        self.successResultOf(written)
+        self.cancelled(cancelled)
+        watching.abort()
+        del watching
+        kinds = (native._Call, native._AnswerStream)
+        if platform.python_implementation() != "PyPy":
+            self.assertEqual([kept for kept in gc.get_objects() if isinstance(kept, kinds)], [])
 
     def test_cancelled_error(self) -> None:
         """Cancelling says whether a write had been sent."""

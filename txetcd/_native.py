@@ -118,6 +118,11 @@ class _Exchange:
         """See :meth:`Exchange.on_end <txetcd._channel.Exchange.on_end>`."""
         raise NotImplementedError
 
+    def _let_go(self) -> None:
+        """It is over; and what refers to it in turn is let go, or both would be there until garbage is collected."""
+        self.is_over = True
+        self.stream = None
+
     def withdraw(self) -> None:
         """Nobody waits for it any more: the server need not work for it."""
         if self.channel is None or self.stream is None:
@@ -226,7 +231,8 @@ class _Call(_Exchange):
             self._finish(Failure(error))
 
     def _finish(self, result: Any) -> None:
-        self.is_over = True
+        self._let_go()
+        self._answer = None
         self._on_end(self)
         self.done.callback(result)
 
@@ -313,7 +319,7 @@ class _AnswerStream(_Exchange):
             self._finish(error)
 
     def _finish(self, error: Optional[Exception]) -> None:
-        self.is_over = True
+        self._let_go()
         self._on_end(self)
         if error is None:
             self.ended.callback(None)

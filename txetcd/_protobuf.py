@@ -27,7 +27,10 @@ all there is raises ``IndexError``. ``old`` is the value of the same field that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import gc
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Callable, Optional
 
@@ -35,6 +38,9 @@ import attrs
 
 from . import _schema as schema
 from ._check import INT64_MAX, UINT64_MAX
+from ._codegen import compiled, draft, indented, text
+from ._runs import key_values
+from ._varint import long_number, read_varint, varint
 from .errors import ProtocolViolation
 
 Encoder = Callable[[Any], bytes]
@@ -51,40 +57,13 @@ def _tag(field: schema.Field, wire_type: int) -> int:
     return field.number << 3 | wire_type
 
 
-def _compile(name: str, source: str, names: dict[str, Any]) -> Any:
-    """The function *name* that *source* defines; *names* are its globals, and it is one of them then."""
-    exec(compile(source, f"<{name}>", "exec"), names)
-    return names[name]
-
-
-def _indented(lines: Iterable[str]) -> list[str]:
-    return ["    " + line for line in lines]
-
-
-def _text(head: str, body: Iterable[str]) -> str:
-    return "\n".join([head, *_indented(body)]) + "\n"
-
-
 # --- out
-
-
-# Ids of leases take nine bytes, and it is always the same few ones: 0.1 us with the cache, 1.3 us without it.
-@lru_cache(maxsize=256)
-def _varint(number: int) -> bytes:
-    """A number on the wire: seven bits a byte, the lowest first; a negative one as one of 64 bits without a sign."""
-    number &= UINT64_MAX
-    written = bytearray()
-    while number > 127:
-        written.append(number & 127 | 128)
-        number >>= 7
-    written.append(number)
-    return bytes(written)
 
 
 @lru_cache(maxsize=None)
 def _ahead(tag: int) -> tuple[bytes, ...]:
     """The tag with each number of one byte behind it, to be had by that number."""
-    return tuple(_varint(tag) + _varint(number) for number in range(128))
+    return tuple(varint(tag) + varint(number) for number in range(128))
 
 
 class _Encoders(dict[type[Any], Encoder]):
@@ -98,7 +77,7 @@ class _Encoders(dict[type[Any], Encoder]):
         fields = _fields_of_request(self._name, cls)
         _ENCODER_NAMES.update((f"ahead_{tag}", _ahead(tag)) for tag in map(_written_tag, fields))
         source = source_of_encoder(self._name, cls)
-        encoder: Encoder = _compile(f"encode_{self._name}_{cls.__name__}", source, _ENCODER_NAMES)
+        encoder: Encoder = compiled(f"encode_{self._name}_{cls.__name__}", source, _ENCODER_NAMES)
         self[cls] = encoder
         return encoder
 
@@ -124,7 +103,7 @@ def source_of_encoder(name: str, cls: type[Any]) -> str:
     body = ['out = b""']
     for field in _fields_of_request(name, cls):
         body += _written(field)
-    return _text(f"def encode_{name}_{cls.__name__}(request):", [*body, "return out"])
+    return text(f"def encode_{name}_{cls.__name__}(request):", [*body, "return out"])
 
 
 def _written(field: schema.Field) -> list[str]:
@@ -132,13 +111,13 @@ def _written(field: schema.Field) -> list[str]:
     if field.type in _NUMBERS:
         return _packed(field, held) if field.repeated else _number_written(field, held)
     if field.repeated:
-        loop = [f"for value in {held}:", *_indented(_sized(field, ["parts.append(head)", "parts.append(value)"]))]
-        return [f"if {held}:", *_indented(["parts = [out]", *loop, 'out = b"".join(parts)'])]
+        loop = [f"for value in {held}:", *indented(_sized(field, ["parts.append(head)", "parts.append(value)"]))]
+        return [f"if {held}:", *indented(["parts = [out]", *loop, 'out = b"".join(parts)'])]
     sized = _sized(field, ["out += head + value"])
     if field.oneof:
         return [f"value = {held}", *sized]
     is_there = "value" if field.type in schema.SCALARS else "value is not None"
-    return [f"value = {held}", f"if {is_there}:", *_indented(sized)]
+    return [f"value = {held}", f"if {is_there}:", *indented(sized)]
 
 
 def _sized(field: schema.Field, use: list[str]) -> list[str]:
@@ -153,14 +132,14 @@ def _sized(field: schema.Field, use: list[str]) -> list[str]:
 
 def _headed(field: schema.Field, use: list[str]) -> list[str]:
     tag = _tag(field, _SIZED)
-    head = f"head = ahead_{tag}[size] if size < 128 else {_varint(tag)!r} + varint(size)"
+    head = f"head = ahead_{tag}[size] if size < 128 else {varint(tag)!r} + varint(size)"
     return ["size = len(value)", head, *use]
 
 
 def _packed(field: schema.Field, held: str) -> list[str]:
     number = f"{field.type}[item]" if field.type in schema.ENUMS else "item"
     joined = f'value = b"".join([varint({number}) for item in {held}])'
-    return [f"if {held}:", *_indented([joined, *_headed(field, ["out += head + value"])])]
+    return [f"if {held}:", *indented([joined, *_headed(field, ["out += head + value"])])]
 
 
 def _number_written(field: schema.Field, held: str) -> list[str]:
@@ -172,7 +151,7 @@ def _number_written(field: schema.Field, held: str) -> list[str]:
         f"if 0 {'<=' if field.oneof else '<'} value < 128:",
         f"    out += ahead_{tag}[value]",
         "elif value:",
-        f"    out += {_varint(tag)!r} + varint(value)",
+        f"    out += {varint(tag)!r} + varint(value)",
     ]
 
 
@@ -184,7 +163,7 @@ def _enum_numbers(names: tuple[str, ...]) -> dict[Optional[str], int]:
 _ENCODERS = {name: _Encoders(name) for name in (*schema.BY_NAME, *schema.BY_CHOICE)}
 
 _ENCODER_NAMES: dict[str, Any] = {
-    "varint": _varint,
+    "varint": varint,
     **{enum: _enum_numbers(names) for enum, names in schema.ENUMS.items()},
     **{f"encode_{name}": encoders for name, encoders in _ENCODERS.items()},
 }
@@ -210,30 +189,15 @@ _GROUPS_WITHIN = 100
 
 _BEYOND = "a field is longer than its message"
 
+_MANY = 4096
+"""Bytes from which on there may be so many key-values that it matters how they are read."""
 
-# Ids of 64 bits come again and again: of the cluster and the member in each header, of leases in key-values. The ten
-# bytes at one may be more than it has, but what follows is mostly the same, too: 0.2 us with the cache, 1.3 us without.
-@lru_cache(maxsize=256)
-def _long_number(window: bytes) -> tuple[int, int]:
-    """The number that these ten bytes (fewer at the end of the data) begin with, without a sign; and its length."""
-    number = 0
-    for index, byte in enumerate(window):
-        number |= (byte & 127) << 7 * index
-        if byte < 128:
-            return number & UINT64_MAX, index + 1
-    if len(window) < 10:
-        raise IndexError
-    raise ValueError("a number has more than ten bytes")
-
-
-def _read_any(data: bytes, at: int) -> tuple[int, int]:
-    """The number at a place, without a sign; and the place behind it."""
-    number, size = _long_number(data[at : at + 10])
-    return number, at + size
+_IS_INTERPRETED = sys.implementation.name == "cpython"
+"""Whether it takes longer to interpret what takes a key-value apart than to have it done; not where it is compiled."""
 
 
 def _read_tag(data: bytes, at: int) -> tuple[int, int]:
-    tag, behind = _read_any(data, at)
+    tag, behind = read_varint(data, at)
     if behind - at > 5 or tag >> 32:
         raise ValueError("a field number is too large")
     if tag < 8:
@@ -277,9 +241,9 @@ def _behind(data: bytes, at: int, tag: int) -> int:
 
 def _behind_plain(data: bytes, at: int, wire_type: int) -> int:
     if wire_type == _VARINT:
-        return _read_any(data, at)[1]
+        return read_varint(data, at)[1]
     if wire_type == _SIZED:
-        size, at = _read_any(data, at)
+        size, at = read_varint(data, at)
         return at + size
     if wire_type == _FIXED64:
         return at + 8
@@ -326,26 +290,19 @@ class _Decoders(dict[str, Decoder]):
     def __missing__(self, name: str) -> Decoder:
         for part in schema.names_within([name]) - set(self):
             _DECODER_NAMES.update(_names_for_decoder(part))
-            self[part] = _compile(f"decode_{part}", source_of_decoder(part), _DECODER_NAMES)
+            self[part] = compiled(f"decode_{part}", source_of_decoder(part), _DECODER_NAMES)
         return self[name]
 
 
 _DECODERS = _Decoders()
 
-_DECODER_NAMES: dict[str, Any] = {"int32": _int32, "long_number": _long_number, "pass_over": _pass_over}
+_DECODER_NAMES: dict[str, Any] = {
+    "int32": _int32,
+    "key_values": key_values,
+    "long_number": long_number,
+    "pass_over": _pass_over,
+}
 """The globals of all decoders."""
-
-
-def _draft(cls: type[Any]) -> type[Any]:
-    """
-    What an instance of a frozen class is before it is frozen: the same, but that its attributes can be set.
-
-    To set six attributes and then the class takes 0.3 us, to call the class 0.9 us: as much as all the rest does that
-    there is to do for a key-value.
-    """
-    base: Any = object
-    free = {"__init__": base.__init__, "__setattr__": base.__setattr__, "__delattr__": base.__delattr__}
-    return type(f"{cls.__name__}Draft", (cls,), {"__slots__": (), **free})
 
 
 def _names_for_decoder(name: str) -> dict[str, Any]:
@@ -354,7 +311,7 @@ def _names_for_decoder(name: str) -> dict[str, Any]:
         return {f"known_{name}": frozenset(_tag(field, _SIZED) for _, field in choices)}
     message = schema.BY_NAME[name]
     known = frozenset(tag for field in message.fields for tag in _read_tags(field))
-    names = {f"known_{name}": known, name: message.cls, f"draft_{name}": _draft(message.cls)}
+    names = {f"known_{name}": known, name: message.cls, f"draft_{name}": draft(message.cls)}
     converters = {attribute.name: attribute.converter or str for attribute in attrs.fields(message.cls)}
     for field in message.fields:
         if field.type in schema.ENUMS:
@@ -382,9 +339,9 @@ def source_of_decoder(name: str) -> str:
     else:
         before, fields, after = _message_read(schema.BY_NAME[name])
     stuck = ["if at == start:", f"    tag, at = pass_over(data, at, end, known_{name})"]
-    loop = ["while at < end:", *_indented(["start = at", *fields, *stuck])]
+    loop = ["while at < end:", *indented(["start = at", *fields, *stuck])]
     over = ["if at != end:", f"    raise ValueError({_BEYOND!r})"]
-    return _text(f"def decode_{name}(data, at, end, depth, old):", [*before, _NEXT_TAG, *loop, *over, *after])
+    return text(f"def decode_{name}(data, at, end, depth, old):", [*before, _NEXT_TAG, *loop, *over, *after])
 
 
 Parts = tuple[list[str], list[str], list[str]]
@@ -397,7 +354,7 @@ def _choice_read(choice: schema.Choice) -> Parts:
     for _, field in choice.choices:
         same = f"chosen if type(chosen) is {field.type} else None"
         chosen = f"chosen = decode_{field.type}(data, at, stop, depth - 1, {same})"
-        fields += [f"if tag == {_tag(field, _SIZED)}:", *_indented(_sized_read([chosen]))]
+        fields += [f"if tag == {_tag(field, _SIZED)}:", *indented(_sized_read([chosen]))]
     empty = ["if chosen is None:", f"    raise ValueError('nothing in a {choice.name}')"]
     return before, fields, [*empty, "return chosen"]
 
@@ -410,7 +367,7 @@ def _message_read(message: schema.Message) -> Parts:
         olds.append(f"{field.attribute}_ = old.{field.attribute}")
         fields += _field_read(message, field)
         missing += _missing(field, field.attribute in required)
-    before = ["if old is None:", *_indented(zeros), "else:", *_indented(olds)]
+    before = ["if old is None:", *indented(zeros), "else:", *indented(olds)]
     new = [f"new = draft_{message.name}()", *(f"new.{f.attribute} = {f.attribute}_" for f in message.fields)]
     return before, fields, [*missing, *new, f"new.__class__ = {message.name}", "return new"]
 
@@ -440,12 +397,20 @@ def _field_read(message: schema.Message, field: schema.Field) -> list[str]:
     if field.type not in _NUMBERS:
         piece = _piece(field, local)
         read = _sized_read([f"{field.attribute}_.append({piece})" if field.repeated else f"{local} = {piece}"])
-        return [f"{keyword} tag == {_tag(field, _SIZED)}:", *_indented(read)]
+        return [*_run_read(field), f"{keyword} tag == {_tag(field, _SIZED)}:", *indented(read)]
     number = [*_number_read(message, field, local), *use]
-    lines = [f"{keyword} tag == {_tag(field, _VARINT)}:", *_indented([*number, _NEXT_TAG])]
+    lines = [f"{keyword} tag == {_tag(field, _VARINT)}:", *indented([*number, _NEXT_TAG])]
     if field.repeated:
-        lines += [f"while tag == {_tag(field, _SIZED)}:", *_indented(_sized_read(_packed_read(number)))]
+        lines += [f"while tag == {_tag(field, _SIZED)}:", *indented(_sized_read(_packed_read(number)))]
     return lines
+
+
+def _run_read(field: schema.Field) -> list[str]:
+    """Where many key-values may follow, the fast way through them."""
+    if field.type != "KeyValue" or not field.repeated or not _IS_INTERPRETED:
+        return []
+    run = f"at = key_values(data, at, end, {field.attribute}_, decode_KeyValue)"
+    return [f"if tag == {_tag(field, _SIZED)} and end - at > {_MANY}:", *indented([run, _NEXT_TAG])]
 
 
 def _number_read(message: schema.Message, field: schema.Field, local: str) -> list[str]:
@@ -479,13 +444,13 @@ def _any_read(local: str, if_long: list[str]) -> list[str]:
         "    else:",
         f"        {local}, length = long_number(data[at - 1 : at + 9])",
         "        at += length - 1",
-        *_indented(_indented(if_long)),
+        *indented(indented(if_long)),
     ]
 
 
 def _packed_read(number: list[str]) -> list[str]:
     """Numbers in one piece: as if each of them had a tag before it."""
-    loop = ["while at < stop:", *_indented(["at -= 1", *number])]
+    loop = ["while at < stop:", *indented(["at -= 1", *number])]
     return [*loop, "if at != stop:", f"    raise ValueError({_BEYOND!r})"]
 
 
@@ -510,10 +475,33 @@ def decode(rpc: schema.Rpc, data: bytes) -> Any:
     :returns: an instance of the class that stands for ``rpc.response``.
     :raises ProtocolViolation: if it is not one.
     """
+    decoder = _DECODERS[rpc.response]
     try:
-        return _DECODERS[rpc.response](data, 0, len(data), _CHOICES_WITHIN, None)
+        if len(data) < _LARGE:
+            return decoder(data, 0, len(data), _CHOICES_WITHIN, None)
+        with _garbage_left():
+            return decoder(data, 0, len(data), _CHOICES_WITHIN, None)
     except (IndexError, ValueError, RecursionError) as error:
         raise ProtocolViolation(f"not a {rpc.response}: {_what_is_wrong(error)}") from error
+
+
+_LARGE = 1024 * 1024
+"""Bytes of a message that becomes thousands of objects."""
+
+
+@contextmanager
+def _garbage_left() -> Iterator[None]:
+    """
+    Lets no garbage be collected meanwhile. With every few thousand objects that are made, and none of which can be
+    garbage yet, the collector would look at all there are: of 50,000 key-values that takes as long as to decode them.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _what_is_wrong(error: Exception) -> str:

@@ -16,6 +16,7 @@ from test.fakes_http2 import SHAKEN, Asked, GrpcServer, framed, goodbye
 from txetcd import _frames as f
 from txetcd._channel import LIVENESS, Channel
 from txetcd._grpc import request_block
+from txetcd._http2 import MAX_NOISE
 from txetcd.errors import Unavailable, WrongProtocol
 
 BLOCK = request_block(False, "etcd.example:2379", "/a/b", None, "", False)
@@ -264,7 +265,7 @@ class LivenessTests(ChannelCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_silent(self) -> None:
-        """Asked after five seconds, or up to ten; dead five later."""
+        """Asked after five seconds, or up to ten if something was heard; dead five later."""
         for delay in (0.0, 0.125, 2.5, 4.875):
             self.setUp()
             exchange = self.begin()
@@ -283,7 +284,7 @@ class LivenessTests(ChannelCase):
     def test_busy(self) -> None:
         """A process that was busy itself has not read what arrived meanwhile: it looks again before it concludes."""
         exchange = self.begin()
-        self.pass_time(10.5)
+        self.pass_time(5.5)
         self.assertEqual(len(self.pings), 1)
         self.clock.advance(60)
         self.server.talk()
@@ -304,11 +305,82 @@ class LivenessTests(ChannelCase):
         self.assertTrue(self.line.is_lost)
 
     def test_dead_in_time(self) -> None:
+        """Ten seconds after what was asked first."""
         self.begin()
-        self.pass_time(14.875)
+        self.pass_time(9.875)
         self.assertFalse(self.line.is_lost)
         self.pass_time(0.25)
         self.assertTrue(self.line.is_lost)
+
+    def test_after_a_pause(self) -> None:
+        """What is asked then asks for a sign of life as well: five seconds later it is known, whoever waits by then."""
+        for patience in (1.0, 30.0):
+            self.setUp()
+            self.begin()
+            self.server.answer(self.asked(), b"y")
+            self.pass_time(20)
+            self.assertEqual(self.pings, [])
+            self.line.writes.clear()
+            exchange = self.begin()
+            self.assertIn(PING, b"".join(self.line.writes))
+            self.pass_time(min(patience, 4.875))
+            self.assertFalse(self.line.is_lost)
+            if patience < 5:
+                self.channel.reset(exchange.stream)
+            self.pass_time(5.25 - min(patience, 4.875))
+            self.assertTrue(self.line.is_lost)
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_now_and_then(self) -> None:
+        """Whoever asks now and then, and does not wait long, is not asked for ever: the connection is not kept."""
+        for pause in (0.5, 7.0, 20.0):
+            self.begin()
+            self.server.answer(self.asked(), b"y")
+            for _ in range(40):
+                exchange = self.begin()
+                self.pass_time(3)
+                if self.line.is_lost:
+                    break
+                self.channel.reset(exchange.stream)
+                self.pass_time(pause)
+            self.assertTrue(self.line.is_lost)
+            self.assertLessEqual(len(self.pings), 2)
+            self.setUp()
+
+    def test_held(self) -> None:
+        """A peer that takes nothing and says nothing is dead, though nothing has begun."""
+        self.channel.pauseProducing()
+        exchange = self.begin()
+        self.pass_time(9.875)
+        self.assertEqual((self.line.is_lost, exchange.heard), (False, []))
+        self.pass_time(0.25)
+        self.assertEqual((self.line.is_lost, len(exchange.heard)), (True, 1))
+        self.assertFalse(exchange.heard[0][1])
+
+    def test_held_but_heard(self) -> None:
+        """One that says something is only slow."""
+        self.channel.pauseProducing()
+        self.begin()
+        for _ in range(10):
+            self.pass_time(4.5)
+            self.server.raw(f.pack(f.SETTINGS, 0, 0))
+        self.assertFalse(self.line.is_lost)
+
+    def test_much_that_says_nothing(self) -> None:
+        """With time it may be as much as a flood."""
+        exchange = self.begin()
+        for _ in range(5):
+            self.server.raw(f.pack(f.PING, 0, 0, bytes(8)) * (MAX_NOISE - 10))
+            self.pass_time(5)
+        self.assertEqual((exchange.heard, self.line.is_lost), ([], False))
+
+    def test_too_eager(self) -> None:
+        """A server that minds says so, and the channel that comes next asks more seldom."""
+        self.begin()
+        self.assertFalse(self.channel.is_too_eager)
+        said = f.pack_word(0) + f.pack_word(f.ENHANCE_YOUR_CALM) + b"too_many_pings"
+        self.server.raw(f.pack(f.GOAWAY, 0, 0, said))
+        self.assertTrue(self.channel.is_too_eager)
 
     def test_answered(self) -> None:
         """A ping that is answered is life enough; and etcd minds none, as they come seldom."""
@@ -349,7 +421,7 @@ class LivenessTests(ChannelCase):
     def test_alive_again(self) -> None:
         """A ping that was not answered in vain is not held against it later."""
         self.begin()
-        self.pass_time(11, is_answering=False)
+        self.pass_time(6, is_answering=False)
         self.assertEqual(len(self.pings), 1)
         self.server.talk()
         self.pass_time(8)

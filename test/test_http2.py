@@ -272,6 +272,55 @@ class Conversations:
         order = [frame.stream_id for frame in frames(client.take()) if frame.kind == f.DATA]
         self.assertEqual([1, 3, 5, 1, 3, 5], order[:6])
 
+    def test_turns_go_on(self) -> None:
+        """Also if the peer takes one frame at a time, as etcd does; whatever is large waits for nobody's end."""
+        client = opened((f.INITIAL_WINDOW_SIZE, 2**22))
+        for owner in "abc":
+            client.open(owner, REQUEST, bytes(200_000))
+        client.take()
+        order = []
+        for _ in range(9):
+            client.receive(word(f.WINDOW_UPDATE, 0, 16_384))
+            order += [frame.stream_id for frame in frames(client.take()) if frame.kind == f.DATA]
+        # the first one has had all of the window that there was
+        self.assertEqual([1, 3, 5] * 3, order)
+
+    def test_urgent_ones_go_first(self) -> None:
+        """Also behind those that have begun."""
+        client = opened((f.INITIAL_WINDOW_SIZE, 2**22))
+        large = [client.open(number, REQUEST, bytes(1_000_000)) for number in range(20)]
+        urgent = client.open("urgent", REQUEST, bytes(20), True)
+        client.receive(word(f.WINDOW_UPDATE, 0, 100))
+        self.assertTrue(urgent.is_sent)
+        self.assertFalse(any(stream.is_sent for stream in large))
+
+    def test_one_that_the_peer_takes_no_more_of(self) -> None:
+        """... does not keep the others from their turns, and comes back when it does."""
+        client = opened((f.INITIAL_WINDOW_SIZE, 70_000))
+        first = client.open("first", REQUEST, bytes(100_000))
+        second = client.open("second", REQUEST, bytes(60_000))
+        client.receive(word(f.WINDOW_UPDATE, 0, 2**20))
+        self.assertEqual((first.is_sent, second.is_sent), (False, True))
+        small = client.open("small", REQUEST, bytes(10))
+        self.assertTrue(small.is_sent)
+        client.take()
+        client.receive(word(f.WINDOW_UPDATE, 1, 30_000))
+        self.assertTrue(first.is_sent)
+
+    def test_one_that_goes_on(self) -> None:
+        """Our side of it stays open; when the peer ends it, nothing of it is left."""
+        for size in (10, 60_000):
+            dialogue = self.dialogue()
+            stream = dialogue.client.open("a", REQUEST, patterned(size), goes_on=True)
+            self.assertEqual(patterned(size), dialogue.received(1))
+            self.assertTrue(stream.is_sent)
+            self.assertFalse(any(isinstance(event, StreamEnded) for event in dialogue.heard))
+            dialogue.server.send_headers(1, ANSWER, end_stream=True)
+            dialogue.pump()
+            self.assertEqual(0, len(dialogue.client))
+            self.assertEqual({}, dialogue.client._reset)
+            self.assertEqual([f.RST_STREAM], [frame.kind for frame in dialogue.sent if frame.stream_id == 1][-1:])
+
     def test_large_header_block(self) -> None:
         """In as many frames as it takes."""
         dialogue = self.dialogue()

@@ -441,7 +441,7 @@ class FloodTests(SynchronousTestCase):
         connection.take()
         before = held(connection)
         for _ in range(100):
-            connection.ping()
+            connection.forgive()
             connection.receive(f.pack(f.PING, f.ACK, 0, bytes(8)) + f.pack(f.PRIORITY, 0, 1, bytes(5)) * 1000)
             connection.take()
         self.assertEqual((before, False), (held(connection), connection.is_broken))
@@ -488,11 +488,11 @@ class FloodTests(SynchronousTestCase):
             connection.take()
         self.assertLess(held(connection), 1000)
 
-    def test_ping_of_ours_forgives(self) -> None:
+    def test_forgiven(self) -> None:
         connection = two_begun()
         for _ in range(3):
             connection.receive(f.pack(0x20, 0, 0) * (MAX_NOISE - 10))
-            connection.ping()
+            connection.forgive()
         self.assertFalse(connection.is_broken)
 
     def test_never_acknowledged(self) -> None:

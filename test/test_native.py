@@ -27,6 +27,7 @@ from txetcd import KeySet
 from txetcd import _frames as f
 from txetcd import _native as native
 from txetcd import _schema as schema
+from txetcd._channel import MOST_LIVENESS, Channel
 from txetcd._messages import Empty, LeaseKeepAliveRequest, LeaseRevokeRequest, WatchCreateRequest
 from txetcd._transport import Metadata
 from txetcd.errors import (
@@ -542,6 +543,69 @@ class CallTests(NativeCase):
         server.end(server.asked[0])
         self.assert_works(server)
         self.assertEqual(self.network.attempts, 1)
+
+    def test_first_answer_is_all(self) -> None:
+        """Of a renewal, which could be followed by others: the server need not wait for them. In one piece, or in two."""
+        answer = framed(WRITTEN + b"\x10\x01\x18\x0a")
+        for pieces in ([answer], [answer[:7], answer[7:]], [framed(b"\xff")]):
+            waiting = self.native.call(URL, schema.LEASE_KEEP_ALIVE, LeaseKeepAliveRequest(1), 10.0, Metadata())
+            server = self.serve()
+            asked = self.sent(server)[-1]
+            self.assertFalse(asked.is_whole)
+            server.begin(asked)
+            for piece in pieces:
+                self.assertNoResult(waiting)
+                server.say(asked, piece)
+            if answer in pieces or len(pieces) == 2:
+                self.assertEqual(self.successResultOf(waiting).time_to_live, 10)
+            else:
+                self.failureResultOf(waiting, ProtocolViolation)
+            self.clock.advance(0)
+            server.talk()
+            self.assertEqual(asked.reset, f.CANCEL)
+
+    def test_one_that_fails_for_reasons_of_ours(self) -> None:
+        """It is told so, and those whose answers came along with its own get them."""
+        faults = {schema.PUT.name: MemoryError("no room")}
+
+        def decode(rpc: Any, message: bytes) -> Any:
+            if rpc.name in faults:
+                raise faults[rpc.name]
+            return decoder(rpc, message)
+
+        decoder = native._protobuf.decode
+        self.patch(native._protobuf, "decode", decode)
+        written, found = self.put(), self.get()
+        server = self.serve()
+        first, second = server.asked
+        for asked, message in ((first, WRITTEN), (second, FOUND)):
+            server.h2.send_headers(asked.stream_id, [(":status", "200"), ("content-type", "application/grpc")])
+            server.h2.send_data(asked.stream_id, framed(message))
+            server.h2.send_headers(asked.stream_id, [("grpc-status", "0")], end_stream=True)
+        server.flush()
+        self.failureResultOf(written, MemoryError)
+        self.assertEqual(self.successResultOf(found).kvs[0].value, b"value")
+
+    def test_one_that_cannot_be_written(self) -> None:
+        """It is told so, and those that wait for the same connection are sent."""
+        bad = self.native.call(URL, schema.PUT, PUT, 10.0, Metadata(token="t\xf6k"))
+        good = self.native.call(URL, schema.PUT, PUT, 10.0, Metadata())
+        server = self.serve()
+        self.failureResultOf(bad, UnicodeEncodeError)
+        server.answer(self.sent(server)[-1], WRITTEN)
+        self.successResultOf(good)
+
+    def test_asked_too_often(self) -> None:
+        """A server that minds to be asked for signs of life is asked half as often by the next connection."""
+        peer = self.native._peer(URL)
+        for seconds in (5.0, 10.0, 20.0):
+            self.assertEqual(peer._liveness, seconds)
+            channel = Channel(self.clock, peer._left, peer._liveness)
+            channel.is_too_eager = True
+            peer._left(channel, [])
+        peer._liveness = MOST_LIVENESS
+        peer._left(channel, [])
+        self.assertEqual(peer._liveness, MOST_LIVENESS)
 
     def test_no_garbage(self) -> None:
         """Nothing of a call or a stream is left when it has ended: a large answer does not wait for the collector."""

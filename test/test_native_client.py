@@ -166,7 +166,9 @@ class ClientTests(Case):
         server = self.serve()
         (asked,) = server.asked
         self.assertEqual(asked.headers[":path"], "/etcdserverpb.Watch/Watch")
-        self.assertTrue(asked.is_whole)
+        # our side of it stays open: a proxy takes its end for the end of the watch
+        self.assertFalse(asked.is_whole)
+        self.assertEqual(asked.data, framed(b"\x0a\x07\x0a\x03key\x40\x01"))
         server.begin(asked)
         server.say(asked, framed(WRITTEN + b"\x18\x01"))
         event = b"\x12\x12" + FOUND[6:24]

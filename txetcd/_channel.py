@@ -22,9 +22,14 @@ from .errors import Unavailable, WrongProtocol
 LIVENESS = 5.0
 """
 Seconds between two looks at a connection on which something is under way. If it was silent since the last one, it is
-asked for a sign of life; if it is still at the next one, it is dead. So a ping never follows another within five
-seconds, which is what etcd allows (``--grpc-keepalive-min-time``), and a dead connection is left within fifteen.
+asked for a sign of life; if it is still at the next one, it is dead, whether anything is under way by then or not. What
+begins after a pause asks at once, as nobody has looked meanwhile. So a ping never follows another within five seconds,
+which is what etcd allows (``--grpc-keepalive-min-time``), and a dead connection is left five seconds after the first
+request on it, or fifteen after it died.
 """
+
+MOST_LIVENESS = 3600.0
+"""The seconds between two looks are doubled whenever a server says that it is asked too often, up to this."""
 
 _LATE = 1.0
 """Seconds that a timer may be late: if it is later, nothing can be concluded from silence."""
@@ -62,13 +67,22 @@ class Channel(protocol.Protocol):
     :param clock: the reactor.
     :param on_leaving: called once, when no more can be begun here, with the owners of what was not begun yet and can be
         begun elsewhere.
+    :param liveness: seconds between two looks: see :data:`LIVENESS`.
+
+    :ivar is_too_eager: whether the server has ended it because it was asked too often for a sign of life (``bool``).
     """
 
-    def __init__(self, clock: Any, on_leaving: Callable[[Channel, list[Any]], None]) -> None:
+    def __init__(
+        self, clock: Any, on_leaving: Callable[[Channel, list[Any]], None], liveness: float = LIVENESS
+    ) -> None:
         self._clock = clock
         self._on_leaving = on_leaving
+        self._liveness = liveness
+        self.is_too_eager = False
         self._core = http2.Connection()
-        self._is_reading = self._is_held = self._has_left = self._was_heard = self._is_pinged = False
+        self._is_reading = self._is_held = self._has_left = self._was_heard = self._is_pinged = self._was_held = False
+        # whether nobody has looked since something was last under way
+        self._has_paused = False
         self._flushing: Optional[IDelayedCall] = None
         self._looking: Optional[IDelayedCall] = None
         self._look_at = 0.0
@@ -95,20 +109,22 @@ class Channel(protocol.Protocol):
             waiting.callback(self)
         return waiting
 
-    def begin(self, exchange: Exchange, block: bytes, data: bytes, is_urgent: bool) -> http2.Stream:
+    def begin(
+        self, exchange: Exchange, block: bytes, data: bytes, is_urgent: bool = False, goes_on: bool = False
+    ) -> http2.Stream:
         """
         Begins *exchange*, as soon as it can be.
 
         :param block: the header block of the request.
         :param data: the request.
         :param is_urgent: whether it does not wait behind others.
+        :param goes_on: whether it lasts until it is reset, or the server ends it.
         """
         core = self._core
         is_idle = not len(core)
-        stream = core.open(exchange, block, data, is_urgent)
+        stream = core.open(exchange, block, data, is_urgent, goes_on)
         if self._looking is None:
-            self._was_heard = True
-            self._look_later()
+            self._wake(stream)
         if is_idle and not self._is_reading:
             self._flush()
         else:
@@ -213,6 +229,7 @@ class Channel(protocol.Protocol):
             stream.owner.on_violation(value, stream.is_sent)
         elif event == http2.LEAVING:
             self._reason = f"the server says goodbye ({value})"
+            self.is_too_eager = "too_many_pings" in value
         elif event == http2.READY and self._waiting is not None:
             self._waiting.callback(self)
         elif event == http2.BROKEN:
@@ -253,26 +270,45 @@ class Channel(protocol.Protocol):
 
     # --- liveness
 
+    def _wake(self, stream: http2.Stream) -> None:
+        """*stream* is the first that is under way since nobody has looked."""
+        self._was_heard = self._was_held = False
+        if self._has_paused and stream.id:
+            self._ping()
+        self._has_paused = False
+        self._look_later()
+
+    def _ping(self) -> None:
+        self._is_pinged = True
+        self._core.ping()
+
     def _look_later(self) -> None:
-        self._look_at = self._clock.seconds() + LIVENESS
-        self._looking = self._clock.callLater(LIVENESS, self._look)
+        self._look_at = self._clock.seconds() + self._liveness
+        self._looking = self._clock.callLater(self._liveness, self._look)
 
     def _look(self) -> None:
         self._looking = None
-        if not len(self._core):
-            return
+        # later than it should be: this process was busy itself, and what has arrived is not read yet
+        is_late = self._clock.seconds() > self._look_at + _LATE
         if self._was_heard:
-            self._is_pinged = False
-        elif self._clock.seconds() > self._look_at + _LATE or not self._core.begun:
-            # this process was busy itself, and what has arrived is not read yet; or the server has nothing to answer
-            self._look_later()
+            self._is_pinged = self._was_held = False
+            self._core.forgive()
+        elif not is_late and not self._ask_for_life():
+            self.abort(f"it was silent, and did not answer a ping within {self._liveness:g} seconds")
             return
-        elif self._is_pinged:
-            self.abort(f"it was silent, and did not answer a ping within {LIVENESS:g} seconds")
-            return
-        else:
-            self._is_pinged = True
-            self._core.ping()
-            self._flush()
         self._was_heard = False
-        self._look_later()
+        if len(self._core) or self._is_pinged:
+            self._look_later()
+        else:
+            self._has_paused = True
+
+    def _ask_for_life(self) -> bool:
+        """Nothing was heard since the last look. Returns ``False`` if that was so at the last one, too."""
+        if self._is_pinged or self._was_held:
+            return False
+        # what is held would hold the ping, too; and a server that lets nothing begin has nothing to say
+        self._was_held = self._is_held
+        if self._core.begun and not self._is_held:
+            self._ping()
+            self._flush()
+        return True

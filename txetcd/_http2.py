@@ -14,8 +14,8 @@ means) and gives what is to be sent (:meth:`~Connection.take`). It goes through 
   others were certainly not processed.
 * *broken*: the peer has violated the protocol (section 5.4.1), and was told.
 
-Every stream begins with a whole request: one header block and its data, after which our side of it is closed. Of what
-comes back, informational headers are dropped, the headers and the trailers are kept in the stream, and its data are
+Every stream begins with a whole request: one header block and its data. Our side of it is closed then, unless the stream
+is to go on until either side resets it, or the peer ends it. Of what comes back, informational headers are dropped, the headers and the trailers are kept in the stream, and its data are
 handed over as they come. A stream that is ended by either side is forgotten at once.
 
 Whatever a peer can make grow has a limit: the size of a frame and of a header block, the data that a stream may bring
@@ -88,20 +88,24 @@ class Stream:
     :ivar headers: the fields that the answer began with; :data:`~txetcd._fields.NO_FIELDS` until they are there.
     :ivar trailers: the fields that it ended with; the same ones if there are no others.
     :ivar is_sent: whether the whole request was given to be sent (``bool``).
+    :ivar is_urgent: whether it does not wait behind others (``bool``).
     :ivar renew: makes the header block anew for a request that had to wait; ``None`` if the first one stays good.
     """
 
-    __slots__ = ("owner", "id", "headers", "trailers", "is_sent", "renew", "_block", "_data", "_at", "_window",
-                 "_credit", "_is_paused", "_missing")  # fmt: skip
+    __slots__ = ("owner", "id", "headers", "trailers", "is_sent", "is_urgent", "renew", "_block", "_data", "_last_flag",
+                 "_at", "_window", "_credit", "_is_paused", "_missing")  # fmt: skip
 
-    def __init__(self, owner: Any, block: bytes, data: bytes) -> None:
+    def __init__(self, owner: Any, block: bytes, data: bytes, is_urgent: bool, goes_on: bool) -> None:
         self.owner = owner
         self.id = 0
         self.headers = self.trailers = NO_FIELDS
         self.is_sent = False
+        self.is_urgent = is_urgent
         self.renew: Optional[Callable[[], bytes]] = None
         self._block = block
         self._data = data
+        # of the frame with the last of the data
+        self._last_flag = 0 if goes_on else f.END_STREAM
         # how much of the data was given to be sent, and how much more the peer takes
         self._at = self._window = 0
         # how much the peer may send
@@ -142,8 +146,10 @@ class Connection:
         self._credit = CONNECTION_WINDOW
         self._next_id = 1
         self._streams: dict[int, Stream] = {}
-        # those that the peer does not take more data of just now
-        self._blocked: dict[int, Stream] = {}
+        # those that have more to send, in turn, as soon as the peer takes more of all of them: the urgent ones first ...
+        self._blocked: tuple[dict[int, Stream], dict[int, Stream]] = {}, {}
+        # ... and those of which it takes no more, though perhaps of others
+        self._stalled: dict[int, Stream] = {}
         # those that wait to be begun: who must not wait behind others, and the others
         self._urgent: dict[Stream, None] = {}
         self._waiting: dict[Stream, None] = {}
@@ -174,7 +180,9 @@ class Connection:
         out, self._out, self._owed = self._out, [], 0
         return b"".join(out)
 
-    def open(self, owner: Any, block: bytes, data: bytes, is_urgent: bool = False) -> Stream:
+    def open(
+        self, owner: Any, block: bytes, data: bytes, is_urgent: bool = False, goes_on: bool = False
+    ) -> Stream:
         """
         Begins a stream, now or when it can be.
 
@@ -182,8 +190,9 @@ class Connection:
         :param block: its header block.
         :param data: what follows it.
         :param is_urgent: whether it does not wait behind others.
+        :param goes_on: whether our side of it stays open.
         """
-        stream = Stream(owner, block, data)
+        stream = Stream(owner, block, data, is_urgent, goes_on)
         if not self._waiting and not self._urgent and self._can_begin():
             self._begin(stream)
         else:
@@ -219,9 +228,12 @@ class Connection:
         self._send_blocked()
         self._begin_waiting()
 
-    def ping(self) -> None:
-        """Asks for a sign of life. What the peer has sent before, to nobody's use, is forgiven."""
+    def forgive(self) -> None:
+        """Forgets what the peer has sent to nobody's use: with time it may be much."""
         self._noise = 0
+
+    def ping(self) -> None:
+        """Asks for a sign of life."""
         self._out.append(f.pack(f.PING, 0, 0, bytes(8)))
 
     def withdraw(self) -> list[Stream]:
@@ -235,7 +247,8 @@ class Connection:
         """Takes back all streams: the connection has ended."""
         streams = [*self._streams.values(), *self.withdraw()]
         self._streams.clear()
-        self._blocked.clear()
+        for queue in (*self._blocked, self._stalled):
+            queue.clear()
         return streams
 
     # --- sending
@@ -266,22 +279,20 @@ class Connection:
             and size <= self._initial_window
             # so each of them is; that both are together costs no second look
             and size + block_size <= self._frame_size
-            and not self._blocked
         ):
             self._window -= size
             stream._window = self._initial_window - size
             stream.is_sent = True
             head = f.pack_head(f.HEADERS, f.END_HEADERS, stream_id, block_size)
-            self._out.append(b"".join((head, block, f.pack_head(f.DATA, f.END_STREAM, stream_id, size), data)))
+            self._out.append(b"".join((head, block, f.pack_head(f.DATA, stream._last_flag, stream_id, size), data)))
         else:
             self._begin_large(stream)
 
     def _begin_large(self, stream: Stream) -> None:
         stream._window = self._initial_window
         self._send_block(stream.id, stream._block)
-        self._blocked[stream.id] = stream
-        # nothing has changed for the others
-        self._send_rest(stream)
+        self._queue(stream)
+        self._send_blocked()
 
     def _send_block(self, stream_id: int, block: bytes) -> None:
         kind, size = f.HEADERS, self._frame_size
@@ -290,31 +301,37 @@ class Connection:
             kind, block = f.CONTINUATION, block[size:]
         self._out.append(f.pack(kind, f.END_HEADERS, stream_id, block))
 
+    def _queue(self, stream: Stream) -> None:
+        """It has more to send, and is the last whose turn it is."""
+        self._blocked[0 if stream.is_urgent else 1][stream.id] = stream
+
     def _send_blocked(self) -> None:
-        """A frame of each of those that have more to send, again and again, so that none waits for another's end."""
-        while not self._is_held and any([self._send_frame(stream) for stream in list(self._blocked.values())]):
-            pass
+        """
+        As much as the peer takes of all that have more to send: a frame of each in turn, wherever that stopped the last
+        time, so that none waits for another's end; and first of the urgent ones.
+        """
+        while self._window > 0 and not self._is_held:
+            queue = self._blocked[0] or self._blocked[1]
+            if not queue:
+                return
+            stream = queue.pop(next(iter(queue)))
+            if stream._window <= 0:
+                self._stalled[stream.id] = stream
+                continue
+            self._send_frame(stream)
+            if not stream.is_sent:
+                self._queue(stream)
 
-    def _send_rest(self, stream: Stream) -> None:
-        """As much of one as the peer takes."""
-        while not stream.is_sent and self._send_frame(stream):
-            pass
-
-    def _send_frame(self, stream: Stream) -> bool:
+    def _send_frame(self, stream: Stream) -> None:
         left = len(stream._data) - stream._at
         size = min(left, self._frame_size, self._window, stream._window)
-        if size <= 0 < left:
-            return False
         self._noise = 0
         self._window -= size
         stream._window -= size
         piece = stream._data[stream._at : stream._at + size]
         stream._at += size
         stream.is_sent = size == left
-        self._out.append(f.pack(f.DATA, f.END_STREAM if stream.is_sent else 0, stream.id, piece))
-        if stream.is_sent:
-            del self._blocked[stream.id]
-        return True
+        self._out.append(f.pack(f.DATA, stream._last_flag if stream.is_sent else 0, stream.id, piece))
 
     def _drop(self, stream: Stream, code: int) -> None:
         """Ends a stream from our side."""
@@ -332,7 +349,9 @@ class Connection:
 
     def _forget(self, stream: Stream) -> None:
         del self._streams[stream.id]
-        self._blocked.pop(stream.id, None)
+        if not stream.is_sent:
+            for queue in (*self._blocked, self._stalled):
+                queue.pop(stream.id, None)
 
     def _owe(self, frame: bytes) -> None:
         self._out.append(frame)
@@ -438,11 +457,10 @@ class Connection:
         if stream._missing:
             self._fail(stream, f.PROTOCOL_ERROR, "the answer has fewer bytes than its content-length says", events)
             return
-        if stream.is_sent:
-            self._forget(stream)
-        else:
+        self._forget(stream)
+        if not (stream.is_sent and stream._last_flag):
             # it does not want the rest of the request (section 8.1)
-            self._drop(stream, f.CANCEL)
+            self._out.append(f.pack(f.RST_STREAM, 0, stream.id, f.pack_word(f.CANCEL)))
         events.append((ENDED, stream, None))
         if self._waiting or self._urgent:
             self._begin_waiting()
@@ -606,6 +624,13 @@ class Connection:
             stream._window += more
             if stream._window > f.LARGEST_WINDOW:
                 raise Violation(f.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE makes a window too large")
+        for stream in [stream for stream in self._stalled.values() if stream._window > 0]:
+            self._resume_turns(stream)
+
+    def _resume_turns(self, stream: Stream) -> None:
+        """The peer takes more of it again."""
+        del self._stalled[stream.id]
+        self._queue(stream)
 
     def _on_push_promise(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         raise Violation(f.PROTOCOL_ERROR, "PUSH_PROMISE, which it was told not to send")
@@ -661,8 +686,9 @@ class Connection:
             self._fail(stream, f.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing", events)
         elif stream._window > f.LARGEST_WINDOW:
             self._fail(stream, f.FLOW_CONTROL_ERROR, "WINDOW_UPDATE makes the window too large", events)
-        elif not self._is_held:
-            self._send_rest(stream)
+        elif stream._window > 0 and stream_id in self._stalled:
+            self._resume_turns(stream)
+            self._send_blocked()
 
 
 _UNUSUAL = f.PADDED | f.PRIORITIZED

@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from . import _protobuf
 from ._answers import flaw_of
 from ._backoff import in_seconds, left_for_server, told_milliseconds
-from ._channel import Channel
+from ._channel import LIVENESS, MOST_LIVENESS, Channel
 from ._clues import HTTP_2
 from ._connections import Connector, OpenConnections, describe
 from ._deadlines import Deadlines
@@ -78,7 +78,7 @@ class _Exchange:
         """Sends it, as soon as the server lets it."""
         is_urgent = self.metadata.is_urgent or self.rpc.name in _URGENT
         self.channel = channel
-        self.stream = channel.begin(self, self._block(), self._message, is_urgent)
+        self.stream = channel.begin(self, self._block(), self._message, is_urgent, self.rpc.is_duplex)
         if not self.stream.id:
             # the server has less time for what waits
             self.queue()
@@ -192,10 +192,15 @@ class _Call(_Exchange):
         if self._reader is None and self._answer is None and stream.headers.is_grpc:
             self._answer = whole(data, self.peer.max_message)
             if self._answer is not None:
+                if self.rpc.is_duplex:
+                    self._settle()
                 return
         try:
             self._put_together(stream, data)
-        except ProtocolViolation as error:
+            if self._answer is not None and self.rpc.is_duplex:
+                self._settle()
+        except Exception as error:
+            # whatever it is, others are not to suffer from it
             self._abort(error)
 
     def _put_together(self, stream: Stream, data: bytes) -> None:
@@ -206,13 +211,23 @@ class _Call(_Exchange):
                 raise ProtocolViolation("an answer of more than one message")
             self._answer = message
 
+    def _settle(self) -> None:
+        """The first answer is all that is wanted, of a server that would wait for more requests."""
+        assert self._answer is not None
+        try:
+            answer = self.decode(self._answer)
+        except Exception:
+            answer = Failure()
+        self.withdraw()
+        self._finish(answer)
+
     def on_end(self, stream: Stream) -> None:
         """See :meth:`Exchange.on_end <txetcd._channel.Exchange.on_end>`."""
         if self.is_over:
             return
         try:
             answer = self._read(stream)
-        except Error:
+        except Exception:
             answer = Failure()
         self._finish(answer)
 
@@ -304,7 +319,7 @@ class _AnswerStream(_Exchange):
                 self._on_message(answer)
                 if self.is_over:
                     return
-        except Error as error:
+        except Exception as error:
             self.withdraw()
             self.fail(error)
 
@@ -384,18 +399,26 @@ class _Peer:
         self._waiting: dict[_Exchange, None] = {}
         self._connecting: Optional[Deferred[Any]] = None
         self._channel: Optional[Channel] = None
+        self._liveness = LIVENESS
         # by the identity of the metadata, which lasts as they are kept as well: to hash them takes its time
         self._blocks: dict[tuple[str, int, Optional[int]], tuple[Metadata, bytes]] = {}
 
     def submit(self, exchange: _Exchange) -> None:
         """Begins *exchange*, now or when there is a connection."""
         if self._channel is not None:
-            exchange.begin(self._channel)
+            self._begin(exchange, self._channel)
             return
         self._waiting[exchange] = None
         exchange.queue()
         if self._connecting is None:
             self._connect()
+
+    def _begin(self, exchange: _Exchange, channel: Channel) -> None:
+        try:
+            exchange.begin(channel)
+        except Exception as error:
+            # it cannot be written; those that wait behind it can
+            exchange.fail(error)
 
     def withdraw(self, exchange: _Exchange) -> None:
         """It does not wait any more."""
@@ -429,7 +452,7 @@ class _Peer:
 
     def _connect(self) -> None:
         began = self.clock.seconds()
-        factory = Factory.forProtocol(lambda: Channel(self.clock, self._left))
+        factory = Factory.forProtocol(lambda: Channel(self.clock, self._left, self._liveness))
         factory.noisy = False
         # a host name may turn out to be none
         endpoint = maybeDeferred(self._endpoint)
@@ -440,7 +463,7 @@ class _Peer:
     def _endpoint(self) -> IStreamClientEndpoint:
         host = self._host if self._host.isascii() else self._host.encode("idna").decode("ascii")
         self._authority = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
-        return self._connector.endpoint(self._host, self._port, self._is_secure)
+        return self._connector.endpoint(host, self._port, self._is_secure)
 
     def _shake_hands(self, channel: Channel, began: float) -> Deferred[Channel]:
         left = max(0.0, began + self._connect_timeout - self.clock.seconds())
@@ -456,7 +479,7 @@ class _Peer:
         while self._waiting and self._channel is channel:
             exchange = next(iter(self._waiting))
             del self._waiting[exchange]
-            exchange.begin(channel)
+            self._begin(exchange, channel)
         if self._waiting and self._connecting is None:
             # it has left already
             self._connect()
@@ -471,6 +494,8 @@ class _Peer:
         """No more can be begun on *channel*: on to the next one."""
         if self._channel is channel:
             self._channel = None
+        if channel.is_too_eager:
+            self._liveness = min(2 * self._liveness, MOST_LIVENESS)
         for exchange in unsent:
             exchange.move()
 

@@ -92,6 +92,7 @@ class Rpc:
     :ivar is_read: whether it changes nothing at the server.
     :ivar is_repeatable: whether it may be sent again if its answer is lost (``retry.go`` of etcd's Go client).
     :ivar is_stream: whether answers come one after another, for as long as they like.
+    :ivar is_duplex: whether requests may, too; what is between us and etcd may take their end for the end of all.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Rpc:
     is_read: bool
     is_repeatable: bool
     is_stream: bool
+    is_duplex: bool
 
 
 def _field(line: str) -> Field:
@@ -502,11 +504,12 @@ def _rpc(
     read: bool = False,
     repeatable: bool = False,
     stream: bool = False,
+    duplex: bool = False,
 ) -> Rpc:
     service, _, method = name.partition(".")
     package = _PACKAGES.get(service, "etcdserverpb")
     path = path and f"/v3/{path}"
-    rpc = Rpc(name, path, f"/{package}.{service}/{method}", request, response, read, repeatable, stream)
+    rpc = Rpc(name, path, f"/{package}.{service}/{method}", request, response, read, repeatable, stream, duplex)
     RPCS[name] = rpc
     return rpc
 
@@ -518,13 +521,13 @@ DELETE_RANGE = _rpc("KV.DeleteRange", "kv/deleterange", "DeleteRangeRequest", "D
 TXN = _rpc("KV.Txn", "kv/txn", "TxnRequest", "TxnResponse")
 COMPACT = _rpc("KV.Compact", "kv/compaction", "CompactionRequest", "CompactionResponse")
 
-WATCH = _rpc("Watch.Watch", "watch", "WatchRequest", "WatchResponse", read=True, stream=True)
+WATCH = _rpc("Watch.Watch", "watch", "WatchRequest", "WatchResponse", read=True, stream=True, duplex=True)
 
 LEASE_GRANT = _rpc("Lease.LeaseGrant", "lease/grant", "LeaseGrantRequest", "LeaseGrantResponse", repeatable=True)
 LEASE_REVOKE = _rpc("Lease.LeaseRevoke", "lease/revoke", "LeaseRevokeRequest", "LeaseRevokeResponse", repeatable=True)
 LEASE_KEEP_ALIVE = _rpc(
     "Lease.LeaseKeepAlive", "lease/keepalive", "LeaseKeepAliveRequest", "LeaseKeepAliveResponse",
-    repeatable=True, stream=True,
+    repeatable=True, stream=True, duplex=True,
 )
 LEASE_TIME_TO_LIVE = _rpc(
     "Lease.LeaseTimeToLive", "lease/timetolive", "LeaseTimeToLiveRequest", "LeaseTimeToLiveResponse",

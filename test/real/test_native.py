@@ -6,17 +6,19 @@ goodbye.
 from __future__ import annotations
 
 import os
+import subprocess
 from collections import Counter
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
 
 from test.real.base import NATIVE, QUICK, RealCase, on_every_server, sockets_to
-from txetcd import Client, Error, KeySet, KeyValue, OpGet, OpSet, OutcomeUnknown, Transaction, Unavailable
+from txetcd import Backoff, Client, Error, KeySet, KeyValue, OpGet, OpSet, OutcomeUnknown, Transaction, Unavailable
 from txetcd import _messages as messages
 from txetcd import _schema as schema
 from txetcd.errors import Unimplemented
 from txetcd.testing import EtcdProcess
+from txetcd.testing._ports import free_ports
 
 COUNT = 300
 """Calls at a time."""
@@ -76,6 +78,38 @@ class RangeStreams(RealCase):
         await self.soon(stream.ended)
         await self.etcd.set(self.key(b"a"), b"")
         self.assertEqual(self.parts, 0)
+
+
+@on_every_server(schemes=[NATIVE])
+class Proxies(RealCase):
+    """Through etcd's own proxy (``etcd grpc-proxy``), which has no gateway."""
+
+    async def proxy(self: Any, target: str) -> str:
+        """Starts one; where it is."""
+        (port,) = free_ports(1)
+        address = f"127.0.0.1:{port}"
+        process = subprocess.Popen(
+            [self.server.path, "grpc-proxy", "start", f"--endpoints={target.partition('://')[2]}",
+             f"--listen-addr={address}", f"--advertise-client-url={address}", f"--data-dir={self.mktemp()}"],
+            env={**os.environ, "ETCD_UNSUPPORTED_ARCH": "arm64"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return f"http://{address}"
+
+    async def test_everything(self: Any) -> None:
+        etcd = self.client(await self.proxy(self.web), retry=Backoff(), timeout=30)
+        await etcd.set(self.key(b"a"), b"1")
+        async with etcd.lease(60) as lease, etcd.watcher(self.keys()) as watch, etcd.watcher(self.key(b"b")) as other:
+            await lease.refresh()
+            self.assertGreater(await lease.remaining(), 50)
+            await etcd.set(self.key(b"b"), b"2", lease=lease)
+            for one in (watch, other):
+                event = await self.soon(one.__anext__())
+                self.assertEqual((event.key, event.value), (self.key(b"b"), b"2"))
+        async with etcd.lock(self.key(b"lock")) as lock:
+            self.assertTrue(lock.is_held)
+        self.assertEqual((await etcd.get(self.key(b"a"))).kvs[0].value, b"1")
 
 
 @on_every_server(lambda server: server.version != (3, 5, 1), schemes=[NATIVE])

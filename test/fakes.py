@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gc
 import json
+from math import inf
 from typing import Any, Callable, Coroutine, Optional
 
 import attrs
@@ -116,6 +117,7 @@ class FakeTransport:
         self.streams: list[FakeStream] = []
         self.waiting: list[FakeCall] = []
         self.left: list[str] = []
+        self.heard: dict[str, float] = {}
         self.is_closed = False
 
     def call(self, endpoint: str, rpc: Rpc, request: Any, timeout: float, metadata: Metadata) -> Deferred[Any]:
@@ -141,6 +143,9 @@ class FakeTransport:
 
     def leave(self, endpoint: str) -> None:
         self.left.append(endpoint)
+
+    def heard_at(self, endpoint: str) -> float:
+        return self.heard.get(endpoint, -inf)
 
     def close(self) -> Deferred[None]:
         self.is_closed = True

@@ -16,6 +16,7 @@ from txetcd._backoff import Backoff, never
 from txetcd._calls import Calls
 from txetcd._messages import (
     Acknowledgement,
+    AuthenticateRequest,
     CompactionRequest,
     Empty,
     LeaseGrantRequest,
@@ -24,9 +25,11 @@ from txetcd._messages import (
 )
 from txetcd._transport import Metadata
 from txetcd.errors import (
+    AuthFailed,
     Closed,
     DeadlineExceeded,
     Error,
+    InvalidAuthToken,
     LeaderChanged,
     LeaseNotFound,
     NoLeader,
@@ -35,6 +38,7 @@ from txetcd.errors import (
     Timeout,
     TLSFailed,
     Unavailable,
+    UserEmpty,
     WrongCluster,
 )
 from txetcd.ops import OpGet, OpSet
@@ -452,15 +456,89 @@ class IdentityTests(AttemptsCase):
         self.assertEqual((error.maybe_applied, error.wanted, error.found), (False, 77, 0x99))
 
     def test_only_one_left(self) -> None:
-        """A single endpoint is not asked first, unless it is a new one."""
+        """A single endpoint is asked first before a write, and again when it has failed; an answer to a read tells."""
         self.known()
         self.way.endpoints.replace([B])
         answered = self.put()
         self.next(B, schema.STATUS).reply(status(77))
         self.fail_at(B, schema.PUT, refused())
         self.clock.advance(0.1)
+        self.next(B, schema.STATUS).reply(status(77))
         self.next(B, schema.PUT).reply("the answer")
         self.assertEqual(self.successResultOf(answered), "the answer")
+        self.way.endpoints.replace([C])
+        answered = self.get()
+        self.next(C, schema.RANGE).reply(Range([], Header(1, 5, 0x99, 8)))
+        self.failureResultOf(answered, WrongCluster)
+        answered = self.get()
+        self.next(C, schema.RANGE).reply(FOUND)
+        self.assertEqual(self.successResultOf(answered), FOUND)
+
+    def test_connection_lost(self) -> None:
+        """Where the last connection has ended, another cluster may have taken its place: no write gets there."""
+        for urls in ([A], [A, B, C]):
+            self.use(*urls)
+            self.known()
+            self.way.identity.doubt(A)
+            answered = self.put()
+            self.next(A, schema.STATUS).reply(status(0x99))
+            if urls == [A]:
+                self.assertIs(self.failureResultOf(answered, WrongCluster).value.maybe_applied, False)
+                continue
+            self.next(B, schema.STATUS).reply(status(77))
+            self.next(B, schema.PUT).reply("the answer")
+            self.assertEqual(self.successResultOf(answered), "the answer")
+
+    def test_another_one_stays(self) -> None:
+        """Once it was there, it is asked each time, before anything is written."""
+        self.use(A)
+        self.known()
+        answered = self.put()
+        self.next(A, schema.PUT).reply(Revision(Header(1, 6, 0x99, 9)))
+        self.assertIs(self.failureResultOf(answered, WrongCluster).value.maybe_applied, True)
+        for _ in range(3):
+            answered = self.put(timeout=0.05)
+            self.next(A, schema.STATUS).reply(status(0x99))
+            self.assertIs(self.failureResultOf(answered, WrongCluster).value.maybe_applied, False)
+        answered = self.put()
+        self.next(A, schema.STATUS).reply(status(77))
+        self.next(A, schema.PUT).reply(Revision(Header(1, 6, 77, 9)))
+        self.successResultOf(answered)
+
+    def test_of_no_endpoint(self) -> None:
+        """What is asked of something else by its URL says nothing of the cluster that the client is of."""
+        answered = self.calls.call(schema.STATUS, Empty(), endpoint="http://elsewhere")
+        self.next("http://elsewhere", schema.STATUS).reply(status(0x99))
+        self.successResultOf(answered)
+        self.known()
+        answered = self.calls.call(schema.STATUS, Empty(), endpoint="http://elsewhere")
+        self.next("http://elsewhere", schema.STATUS).reply(status(77))
+        self.next("http://elsewhere", schema.STATUS).reply(status(77))
+        self.successResultOf(answered)
+
+    def test_token_is_refused(self) -> None:
+        """An endpoint that wants another token before it says what it is, gets no write."""
+        self.known()
+        self.way.identity.doubt(A)
+        for error in (InvalidAuthToken(16, "invalid auth token"), UserEmpty(3, "user name is empty")):
+            answered = self.put()
+            self.next(A, schema.STATUS).reply(error)
+            self.failureResultOf(answered, type(error))
+            self.transport.asked()
+
+    def test_password_is_refused(self) -> None:
+        """By whom nothing is known of: another one is asked."""
+        self.known()
+        answered = self.calls.call(schema.AUTHENTICATE, AuthenticateRequest("root", "secret"))
+        self.next(A, schema.AUTHENTICATE).reply(refused())
+        self.next(B, schema.STATUS).reply(UserEmpty(3, "user name is empty"))
+        self.next(B, schema.AUTHENTICATE).reply(AuthFailed(3, "authentication failed"))
+        self.clock.advance(0.1)
+        self.next(C, schema.STATUS).reply(status(77))
+        self.next(C, schema.AUTHENTICATE).reply(AuthFailed(3, "authentication failed"))
+        self.failureResultOf(answered, AuthFailed)
+        self.assertIn(B, self.way.endpoints.reasons)
+        self.assertNotIn(C, self.way.endpoints.reasons)
 
     def test_changed_behind_the_endpoint(self) -> None:
         """A write may have been carried out by the wrong one."""

@@ -248,6 +248,39 @@ class ConcurrencyTests(GatewayCase):
         for other in others:
             self.cancelled(other)
 
+    def test_all_connections_lost(self) -> None:
+        """When the server has ended the last one, somebody else may be there: what waits for a place was not sent."""
+        lost: list[str] = []
+        self.gateway.on_loss = lost.append
+        pending = [self.put() for _ in range(MAX_CONCURRENT + 3)]
+        for at in range(MAX_CONCURRENT):
+            self.network.accept(at)
+        wires = self.network.open
+        for wire in wires[:-1]:
+            wire.lose()
+        # those that took the places of others are being connected
+        self.assertEqual((lost, self.network.attempts), ([], MAX_CONCURRENT + 3))
+        wires[-1].lose()
+        self.assertEqual(lost, [URL])
+        for one in pending[:MAX_CONCURRENT]:
+            self.assert_fails(one, OutcomeUnknown, True)
+        for one in pending[MAX_CONCURRENT:]:
+            self.assert_fails(one, Unavailable, False, "not sent: the server has closed all connections")
+        self.assert_works()
+
+    def test_connections_ended_here(self) -> None:
+        """Who cancels a call harms no other, also when it had the last connection; but that it was, is told."""
+        lost: list[str] = []
+        self.gateway.on_loss = lost.append
+        pending = [self.put() for _ in range(MAX_CONCURRENT + 1)]
+        self.network.accept(0)
+        self.cancelled(pending[0])
+        self.clock.advance(0)
+        self.assertEqual(lost, [URL])
+        self.assertEqual(len([one for one in pending[1:] if not one.called]), MAX_CONCURRENT)
+        for one in pending[1:]:
+            self.cancelled(one)
+
     def test_leave(self) -> None:
         """What was not sent yet is not sent there any more; all else goes on."""
         elsewhere = "http://other.example:2379"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gc
 import platform
+from math import inf
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -287,33 +288,42 @@ class ConnectionTests(NativeCase):
             self.hang_up()
 
     def test_goodbye(self) -> None:
-        """Calls go on to another connection, those that are processed to their end."""
-        first, second, third, fourth = (self.put(value=b"%d" % number) for number in range(4))
+        """Those that are processed go on to their end; the others were not sent, and what comes now goes elsewhere."""
+        lost: list[str] = []
+        self.native.on_loss = lost.append
+        first, *others = (self.put(value=b"%d" % number) for number in range(4))
         old = self.serve(streams=2)
         old.raw(f.pack(f.GOAWAY, 0, 0, f.pack_word(1) + f.pack_word(0)))
-        self.assert_fails(second, Unavailable, False, "not sent: the server says goodbye (NO_ERROR)")
-        self.assertEqual(self.network.attempts, 2)
+        for other in others:
+            self.assert_fails(other, Unavailable, False, "not sent: the server says goodbye (NO_ERROR)")
+        self.assertEqual((lost, self.network.attempts), ([URL], 1))
+        late = self.put()
         new = self.serve()
-        self.assertEqual([asked.message[-1:] for asked in new.asked], [b"2", b"3"])
-        for server, at in ((new, 0), (new, 1), (old, 0)):
-            server.answer(server.asked[at], WRITTEN)
-        self.assertEqual([self.successResultOf(one) for one in (first, third, fourth)], [REVISION] * 3)
+        for server in (new, old):
+            server.answer(server.asked[0], WRITTEN)
+        self.assertEqual([self.successResultOf(one) for one in (first, late)], [REVISION] * 2)
         self.clock.advance(0)
         self.assertEqual(self.native.connections, 1)
 
     def test_goodbye_at_once(self) -> None:
-        """A server that wants nobody is left after the second time."""
+        """A server that wants nobody."""
         for begin in (self.put, self.get, lambda: self.stream().ended):
             waiting = begin()
-            for _ in range(2):
-                server = self.accept()
-                server.raw(f.pack(f.SETTINGS, 0, 0) + f.pack(f.SETTINGS, f.ACK, 0) + f.pack(f.GOAWAY, 0, 0, bytes(8)))
-            self.assert_fails(
-                waiting, Unavailable, False, "not sent: the server says goodbye as soon as it is connected"
-            )
+            server = self.accept()
+            server.raw(f.pack(f.SETTINGS, 0, 0) + f.pack(f.SETTINGS, f.ACK, 0) + f.pack(f.GOAWAY, 0, 0, bytes(8)))
+            self.assert_fails(waiting, Unavailable, False, "not sent: the server says goodbye (NO_ERROR)")
             self.clock.advance(0)
             self.assertEqual(self.network.open, [])
-        self.assertEqual(self.network.attempts, 6)
+        self.assertEqual(self.network.attempts, 3)
+
+    def test_loss_is_told(self) -> None:
+        """Whoever wants to know is told before those whose calls fail."""
+        heard: list[Any] = []
+        self.native.on_loss = heard.append
+        for _ in range(2):
+            self.put().addErrback(lambda failure: heard.append(failure.type))
+            self.serve().wire.lose()
+        self.assertEqual(heard, [URL, OutcomeUnknown] * 2)
 
     def test_refused_stream(self) -> None:
         """It was not processed."""
@@ -545,7 +555,7 @@ class CallTests(NativeCase):
         self.assertEqual(self.network.attempts, 1)
 
     def test_first_answer_is_all(self) -> None:
-        """Of a renewal, which could be followed by others: the server need not wait for them. In one piece, or in two."""
+        """Of a renewal, which others could follow: the server need not wait for them. In one piece, or in two."""
         answer = framed(WRITTEN + b"\x10\x01\x18\x0a")
         for pieces in ([answer], [answer[:7], answer[7:]], [framed(b"\xff")]):
             waiting = self.native.call(URL, schema.LEASE_KEEP_ALIVE, LeaseKeepAliveRequest(1), 10.0, Metadata())
@@ -563,6 +573,22 @@ class CallTests(NativeCase):
             self.clock.advance(0)
             server.talk()
             self.assertEqual(asked.reset, f.CANCEL)
+
+    def test_heard_of_a_large_answer(self) -> None:
+        """While it arrives, and not before or after."""
+        waiting = self.native.call(URL, schema.RANGE, GET, 10.0, Metadata())
+        server = self.serve()
+        (asked,) = server.asked
+        self.assertEqual([self.native.heard_at(url) for url in (URL, "grpc://other")], [-inf, -inf])
+        server.begin(asked)
+        for _ in range(2):
+            self.clock.advance(1)
+            server.say(asked, framed(FOUND)[:7] if self.native.heard_at(URL) < 0 else framed(FOUND)[7:9])
+            self.assertEqual(self.native.heard_at(URL), self.clock.seconds())
+        server.say(asked, framed(FOUND)[9:])
+        server.end(asked)
+        self.successResultOf(waiting)
+        self.assertEqual(self.native.heard_at(URL), -inf)
 
     def test_one_that_fails_for_reasons_of_ours(self) -> None:
         """It is told so, and those whose answers came along with its own get them."""
@@ -602,9 +628,9 @@ class CallTests(NativeCase):
             self.assertEqual(peer._liveness, seconds)
             channel = Channel(self.clock, peer._left, peer._liveness)
             channel.is_too_eager = True
-            peer._left(channel, [])
+            peer._left(channel)
         peer._liveness = MOST_LIVENESS
-        peer._left(channel, [])
+        peer._left(channel)
         self.assertEqual(peer._liveness, MOST_LIVENESS)
 
     def test_no_garbage(self) -> None:

@@ -419,45 +419,6 @@ class LeaveTests(MomentCase):
             self.fails(waiting, Unavailable, False)
 
 
-class MoveTests(MomentCase):
-    """What waits goes on to another connection."""
-
-    def test_cancelled_meanwhile(self) -> None:
-        """What somebody ends who is told of another one's end, does not move."""
-        moved = self.begin("put")
-        server = self.accept()
-        server.raw(f.pack(f.SETTINGS, 0, 0) + f.pack(f.SETTINGS, f.ACK, 0) + goodbye(0))
-        # it goes to a second server, which has no room, and then goes, too
-        blocker = self.begin("stream")
-        second = self.accept(streams=0)
-        fresh: list[Deferred[Any]] = []
-        moved.addErrback(lambda _: fresh[0].cancel())
-        second.talk()
-        fresh.append(self.native.call(URL, schema.PUT, OpSet(b"k", b"fresh"), 9.0, Metadata()))
-        self.sent(second)
-        second.raw(goodbye(0))
-        self.successResultOf(moved)
-        self.failureResultOf(fresh[0], CallCancelled)
-        if self.network.attempts > 2:
-            self.assertEqual([asked.message for asked in self.serve().asked if b"fresh" in asked.data], [])
-        blocker.addErrback(lambda _: None)
-
-    def test_paused_stream(self) -> None:
-        """A stream that was asked to wait still waits there."""
-        blocker = self.begin("get", timeout=60)
-        stream = self.native.stream(URL, schema.RANGE_STREAM, OpGet(b"k"), lambda _: None, Metadata())
-        first = self.serve(streams=1)
-        stream.pause()
-        first.raw(goodbye(1))
-        second = self.serve()
-        self.assertTrue(stream.stream._is_paused)
-        second.begin(second.asked[0])
-        second.end(second.asked[0])
-        self.successResultOf(stream.ended)
-        first.answer(first.asked[0], FOUND)
-        self.successResultOf(blocker)
-
-
 # --- whoever is told does something at once
 
 

@@ -102,6 +102,21 @@ class SilentTests(SilenceCase):
         self.assertEqual(self.asked_at(GET), [B])
         self.end(pending)
 
+    def test_large_answer(self) -> None:
+        """One whose answer is arriving, and takes its time, is not silent; unless nothing more comes of it."""
+        answered = self.get(60.0)
+        self.wait(SILENCE)
+        self.transport.heard[A] = self.clock.seconds() + LOOK
+        self.cut_off()
+        self.assertEqual((self.asked_at(GET), self.doubted, self.transport.left), ([A], [], []))
+        self.wait(2 * SILENCE - LOOK)
+        self.assertEqual(self.doubted, [])
+        self.wait(2 * LOOK)
+        self.assertEqual(self.doubted, [A, B])
+        self.cut_off()
+        self.assertEqual((self.asked_at(GET), self.transport.left), ([B], [A]))
+        self.end(answered)
+
     def test_says_why(self) -> None:
         """It is waited for no longer than for the other one, if it says that it cannot serve."""
         for error in (no_leader(), refused(), lost()):

@@ -16,12 +16,13 @@ from ._backoff import Policy, in_seconds, jittered, quorum
 from ._endpoints import Endpoints
 from ._identity import Identity
 from ._messages import Empty
-from ._retry import Next, is_of_endpoint, is_repeatable, next_step
-from ._schema import MEMBER_LIST, RANGE, RPCS, STATUS, Rpc
+from ._retry import Next, is_of_endpoint, is_of_token, is_repeatable, next_step
+from ._schema import AUTHENTICATE, MEMBER_LIST, RANGE, RPCS, STATUS, Rpc
 from ._silence import Silence
 from ._tokens import Tokens
 from ._transport import CallCancelled, Metadata, Transport, unanswered
 from .errors import (
+    AuthFailed,
     DeadlineExceeded,
     Error,
     NoSpace,
@@ -73,12 +74,10 @@ class Way:
     silence: Silence
     _metadata: dict[tuple[str, bool], Metadata] = attrs.field(factory=dict, init=False, repr=False)
 
-    def is_doubtful(self, url: str) -> bool:
-        """Whether an endpoint must be asked first of which cluster it is."""
-        if not self.identity.is_doubtful(url):
-            return False
-        # of a single one, as long as it is the same, nothing else is known, and what it answers tells
-        return len(self.endpoints) > 1 or not self.identity.has_been(url)
+    def is_doubtful(self, url: str, rpc: Rpc) -> bool:
+        """Whether an endpoint must be asked of which cluster it is, before *rpc* is sent there."""
+        # where there is only one, what it answers tells; but that is too late for a write
+        return self.identity.is_doubtful(url) and not (rpc.is_read and len(self.endpoints) == 1)
 
     def metadata(self, rpc: Rpc, request: Any) -> Metadata:
         """What goes along with a request: nearly always the same."""
@@ -315,7 +314,7 @@ class Attempts:
         self.retries += 1
         self.asked_at = way.clock.seconds()
         self._goes_to(self._endpoint or way.endpoints.pick(self.asked_at, self._round))
-        if way.is_doubtful(self.url):
+        if way.is_doubtful(self.url, self.rpc):
             self._follow(self._send(STATUS, Empty()), self._identified, self._not_identified)
         else:
             self._send_it()
@@ -335,11 +334,14 @@ class Attempts:
 
     def _not_identified(self, failure: Failure) -> None:
         error = failure.value
-        if isinstance(error, Error) and not is_of_endpoint(error):
+        if not isinstance(error, Error) or is_of_endpoint(error):
+            self._failed(failure)
+        elif is_of_token(error) and self.rpc is not AUTHENTICATE:
+            # the answer to Authenticate tells, if there is to be one
+            self._failed_with(error)
+        else:
             # it refuses to say, which is an answer of the right one as well as of another
             self._send_it()
-        else:
-            self._failed(failure)
 
     def _send_it(self) -> None:
         self._follow(self._send(self.rpc, self._request), self._answered, self._unanswered)
@@ -403,7 +405,9 @@ class Attempts:
 
     def _answered(self, answer: Any) -> None:
         try:
-            self._way.identity.check(self.url, answer)
+            if not self._endpoint or self._endpoint in self._way.endpoints.urls:
+                # what is no endpoint may be of any cluster
+                self._way.identity.check(self.url, answer)
         except WrongCluster as error:
             self._failed_with(explained(error, self.rpc))
             return
@@ -451,6 +455,10 @@ class Attempts:
     def _failed_with(self, error: Error) -> None:
         self._note(error)
         step = next_step(self.rpc, error, self._is_idempotent, self._way.tokens.can_be_fetched)
+        if isinstance(error, AuthFailed) and self._way.is_doubtful(self.url, self.rpc):
+            # whoever this is, he has other users
+            step = Next.OTHERS
+            self._way.endpoints.failed(self.url, self.asked_at, self._way.clock.seconds(), error.message)
         self._maybe_applied = self._maybe_applied or error.maybe_applied
         delay = self._delay(step)
         if self._is_over:

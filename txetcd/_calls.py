@@ -276,7 +276,7 @@ class Calls:
         way = self._way
         if not endpoint and not way.tokens.is_missing:
             first = FirstAttempt(way, rpc, request, seconds, is_idempotent, self._ended)
-            if not way.is_doubtful(first.url):
+            if not way.is_doubtful(first.url, rpc):
                 self._under_way[first.done] = must_finish
                 return first.start()
         attempts = Attempts(way, rpc, request, seconds, is_idempotent, endpoint, self._ended)

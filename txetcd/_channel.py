@@ -65,15 +65,14 @@ class Channel(protocol.Protocol):
     once. When the peer takes no more, what was not begun waits, and nothing of it was sent.
 
     :param clock: the reactor.
-    :param on_leaving: called once, when no more can be begun here, with the owners of what was not begun yet and can be
-        begun elsewhere.
+    :param on_leaving: called once, when no more can be begun here; what was not begun yet fails then.
     :param liveness: seconds between two looks: see :data:`LIVENESS`.
 
     :ivar is_too_eager: whether the server has ended it because it was asked too often for a sign of life (``bool``).
     """
 
     def __init__(
-        self, clock: Any, on_leaving: Callable[[Channel, list[Any]], None], liveness: float = LIVENESS
+        self, clock: Any, on_leaving: Callable[[Channel], None], liveness: float = LIVENESS
     ) -> None:
         self._clock = clock
         self._on_leaving = on_leaving
@@ -148,7 +147,7 @@ class Channel(protocol.Protocol):
     def abort(self, why: str = "") -> None:
         """Drops the connection."""
         self._reason = self._reason or why
-        self._leave([])
+        self._leave()
         if self.transport is not None:
             self.transport.abortConnection()  # type: ignore[attr-defined]  # those of TCP and TLS have it
 
@@ -168,17 +167,16 @@ class Channel(protocol.Protocol):
         if core.needs_sending and not self._is_held and self.transport is not None:
             self.transport.write(core.take())
         if core.is_leaving and not core.is_broken:
-            self._leave([stream.owner for stream in core.withdraw()])
+            self._leave()
+            for stream in core.withdraw():
+                stream.owner.on_loss(self._reason or "the connection has no numbers left", False)
             if not len(core):
                 self.abort()
 
-    def _leave(self, unsent: list[Any]) -> None:
+    def _leave(self) -> None:
         if not self._has_left:
             self._has_left = True
-            self._on_leaving(self, unsent)
-        else:
-            for exchange in unsent:
-                exchange.on_loss(self._reason, False)
+            self._on_leaving(self)
 
     def pauseProducing(self) -> None:
         """The peer takes no more just now."""
@@ -237,7 +235,7 @@ class Channel(protocol.Protocol):
 
     def _break(self, what: str) -> None:
         self._reason = what
-        self._leave([])
+        self._leave()
         self._not_ready(Failure(WrongProtocol(None, f"not sent: {what}")))
         for stream in self._core.abandon():
             stream.owner.on_violation(what, stream.is_sent)
@@ -255,7 +253,7 @@ class Channel(protocol.Protocol):
         for timer in (self._flushing, self._looking, self._goodbye):
             if timer is not None and timer.active():
                 timer.cancel()
-        self._leave([])
+        self._leave()
         self._not_ready(Failure(Unavailable(None, f"not sent: {self._reason}")) if self._reason else reason)
         why = self._reason or describe(HTTP_2, [reason.value])
         for stream in self._core.abandon():

@@ -5,7 +5,7 @@ Connections, which are counted, and which say in plain words why they came to no
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from twisted.internet import error as network
 from twisted.internet.abstract import isIPAddress, isIPv6Address
@@ -126,6 +126,7 @@ class _Connection(ProtocolWrapper):
     :param dialect: what is spoken on it.
     :param is_secure: whether it has TLS.
 
+    :ivar is_ended_here: whether it was dropped here, and not by its peer (``bool``).
     :ivar secured: with TLS, fires with the connection when both sides have agreed; fails with
         :class:`~txetcd.errors.Unavailable` if they do not. Cancelling it drops the connection.
     """
@@ -135,13 +136,15 @@ class _Connection(ProtocolWrapper):
         self._dialect = dialect
         self._is_secure = is_secure
         self._peer: Optional[Peer] = None
-        self._has_tls = self._is_known = False
+        self._has_tls = self._is_known = self.is_ended_here = False
         self._first = b""
         self.secured: Deferred[_Connection] = Deferred(self._not_secured)
 
     def connectionMade(self) -> None:
         if self._is_secure:
             self._peer = peer_of(self.transport)
+        else:
+            self.factory.established(self)
 
     def handshakeCompleted(self) -> None:
         if self._peer is None or not self._peer.is_verified:
@@ -153,6 +156,7 @@ class _Connection(ProtocolWrapper):
             self._not_secured(self.secured, WrongProtocol(None, f"not sent: {_clues.no_alpn(self._dialect)}"))
             return
         self._has_tls = True
+        self.factory.established(self)
         self.secured.callback(self)
 
     def _not_secured(self, secured: Deferred[_Connection], error: Optional[Error] = None) -> None:
@@ -189,10 +193,11 @@ class _Connection(ProtocolWrapper):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         explained = self._explained(reason)
+        self.is_ended_here = reason.check(network.ConnectionAborted) is not None
         super().connectionLost(explained)  # type: ignore[no-untyped-call]  # of Twisted
         if self._is_secure and not self.secured.called:
             self.secured.errback(explained)
-        self.factory.heard()
+        self.factory.heard(self)
 
     def _explained(self, reason: Failure) -> Failure:
         if self._peer is not None:
@@ -227,14 +232,44 @@ def _no_tls(why: str) -> TLSFailed:
     return TLSFailed(None, f"not sent: {why}")
 
 
+OnGone = Callable[[bool], None]
+"""Called when there is no connection to an endpoint any more, with whether the other side has ended the last one."""
+
+
+class _Siblings:
+    """
+    The open connections to an endpoint.
+
+    :param on_gone: called when the last of them is gone, and what was spoken on it has heard of that.
+    """
+
+    def __init__(self, on_gone: OnGone) -> None:
+        self._on_gone = on_gone
+        self._open: set[ProtocolWrapper] = set()
+
+    def opened(self, connection: ProtocolWrapper) -> None:
+        """There is one more."""
+        self._open.add(connection)
+
+    def lost(self, connection: _Connection) -> None:
+        """There is one less, if it ever was one."""
+        if connection in self._open:
+            self._open.remove(connection)
+            if not self._open:
+                self._on_gone(not connection.is_ended_here)
+
+
 class _Counted(Factory):
     """Makes the protocols that *factory* makes, and counts them while they are connected."""
 
     noisy = False
 
-    def __init__(self, factory: Any, connections: OpenConnections, dialect: Dialect, is_secure: bool) -> None:
+    def __init__(
+        self, factory: Any, connections: OpenConnections, siblings: _Siblings, dialect: Dialect, is_secure: bool
+    ) -> None:
         self._factory = factory
         self._connections = connections
+        self._siblings = siblings
         self._dialect = dialect
         self._is_secure = is_secure
 
@@ -245,12 +280,17 @@ class _Counted(Factory):
         """Called by the wrapper when it is connected."""
         self._connections.opened(p)
 
+    def established(self, p: ProtocolWrapper) -> None:
+        """Called by the wrapper when something can be said on it: with TLS, when both sides have agreed."""
+        self._siblings.opened(p)
+
     def unregisterProtocol(self, p: ProtocolWrapper) -> None:
         """Called by the wrapper when the connection is lost, before what it wraps hears of it."""
         self._connections.lost(p)
 
-    def heard(self) -> None:
+    def heard(self, p: _Connection) -> None:
         """Called by the wrapper when what it wraps has heard of it."""
+        self._siblings.lost(p)
         self._connections.heard()
 
 
@@ -268,6 +308,7 @@ class _CountedEndpoint:
     :param port: ... which a URL may leave out ...
     :param seconds: ... and how long they are tried.
     :param creator: makes their TLS, if they have any: one of :class:`~txetcd._tls.Creators`.
+    :param on_gone: see :data:`OnGone`.
     """
 
     def __init__(
@@ -279,9 +320,11 @@ class _CountedEndpoint:
         host: str,
         port: int,
         seconds: float,
-        creator: Optional[IOpenSSLClientConnectionCreator] = None,
+        creator: Optional[IOpenSSLClientConnectionCreator],
+        on_gone: OnGone,
     ) -> None:
         self._reactor = reactor
+        self._siblings = _Siblings(on_gone)
         self._endpoint = endpoint if creator is None else wrapClientTLS(creator, endpoint)
         self._connections = connections
         self._dialect = dialect
@@ -297,7 +340,7 @@ class _CountedEndpoint:
     def connect(self, protocolFactory: Any) -> Any:
         """See :meth:`IStreamClientEndpoint.connect <twisted.internet.interfaces.IStreamClientEndpoint.connect>`."""
         began = self._reactor.seconds()
-        factory = _Counted(protocolFactory, self._connections, self._dialect, self._is_secure)
+        factory = _Counted(protocolFactory, self._connections, self._siblings, self._dialect, self._is_secure)
         connected: Deferred[Any] = self._endpoint.connect(factory)
         if self._is_secure:
             connected.addCallback(self._secured, began)
@@ -336,16 +379,20 @@ class Connector:
         self._connections = connections
         self._dialect = dialect
 
-    def endpoint(self, host: str, port: int, is_secure: bool) -> IStreamClientEndpoint:
+    def endpoint(
+        self, host: str, port: int, is_secure: bool, on_gone: OnGone = lambda is_by_peer: None
+    ) -> IStreamClientEndpoint:
         """
         An endpoint, which makes connections to this *host*.
 
+        :param on_gone: see :data:`OnGone`.
         :raises ValueError: for a host name that can be none.
         """
         endpoint = self._of_address(host, port)
         creator = self._creators.creator(host) if is_secure else None
+        seconds = self._connect_timeout
         return _CountedEndpoint(
-            self._reactor, endpoint, self._connections, self._dialect, host, port, self._connect_timeout, creator
+            self._reactor, endpoint, self._connections, self._dialect, host, port, seconds, creator, on_gone
         )
 
     def _of_address(self, host: str, port: int) -> IStreamClientEndpoint:

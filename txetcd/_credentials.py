@@ -60,8 +60,7 @@ class _Authenticator:
         self.seconds = seconds
 
     def __call__(self, seconds: float) -> Deferred[str]:
-        # nothing is changed by it, so it may be asked twice
-        asked = Attempts(self._way, AUTHENTICATE, self._request, seconds, is_idempotent=True).start()
+        asked = Attempts(self._way, AUTHENTICATE, self._request, seconds).start()
         return asked.addCallback(lambda answer: answer.token)
 
 

@@ -17,6 +17,8 @@ the codec), redirects are off, the response is not buffered, and the body is wri
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from math import inf
 from typing import Any, Callable, Optional
 
 from hyperlink import EncodedURL
@@ -40,7 +42,15 @@ from ._grpc import timeout_text
 from ._lines import LineFramer
 from ._schema import LEASE_KEEP_ALIVE, LEASE_REVOKE, Rpc
 from ._tls import TLS, Creators
-from ._transport import CallCancelled, Metadata, answer_lost, better_elsewhere, unanswered
+from ._transport import (
+    CallCancelled,
+    Metadata,
+    answer_lost,
+    better_elsewhere,
+    nobody_listens,
+    peer_gone,
+    unanswered,
+)
 from .errors import (
     INVALID_ARGUMENT,
     Closed,
@@ -262,6 +272,9 @@ class _LineReceiver(Protocol):
 
 # --- connections
 
+Address = tuple[bytes, bytes, int]
+"""Of an endpoint: the scheme, the host, and the port."""
+
 
 @implementer(IAgentEndpointFactory)
 class _Endpoints:
@@ -269,18 +282,21 @@ class _Endpoints:
     Connects as the standard ``Agent`` does: by host name, with TLS that is verified.
 
     :param connector: makes the connections.
+    :param on_gone: called with an address when the last connection to it is gone, and whether the peer has ended it.
     """
 
-    def __init__(self, connector: Connector) -> None:
+    def __init__(self, connector: Connector, on_gone: Callable[[Address, bool], None] = lambda *of_what: None) -> None:
         self._connector = connector
-        self._made: dict[tuple[bytes, bytes, int], IStreamClientEndpoint] = {}
+        self._on_gone = on_gone
+        self._made: dict[Address, IStreamClientEndpoint] = {}
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         # asked for each request, but to make one takes hyperlink's IDNA pass again
         address = (uri.scheme, uri.host, uri.port)
         if address not in self._made:
             host = uri.host.decode("ascii").strip("[]")
-            self._made[address] = self._connector.endpoint(host, uri.port, uri.scheme == b"https")
+            on_gone = partial(self._on_gone, address)
+            self._made[address] = self._connector.endpoint(host, uri.port, uri.scheme == b"https", on_gone)
         return self._made[address]
 
 
@@ -411,11 +427,11 @@ class _Call:
         self._is_withdrawn = True
         self._work.cancel()
 
-    def leave(self) -> None:
-        """Fails the call, which was withdrawn."""
+    def leave(self, error: Error) -> None:
+        """Fails the call, which was withdrawn, with *error*."""
         # unless whoever was told of an earlier one has ended it
         if not self.done.called:
-            self.done.errback(better_elsewhere())
+            self.done.errback(error)
 
     def limit(self, clock: Any, timeout: float) -> None:
         """Fails the call when *timeout* seconds have passed."""
@@ -600,7 +616,8 @@ class Gateway:
         self._call_connections, self._stream_connections = OpenConnections(), OpenConnections()
         self._own_pool = _pool(reactor) if pool is None and agent is None else None
         creators = Creators(TLS() if tls is None else tls, HTTP_1)
-        endpoints = _Endpoints(Connector(reactor, connect_timeout, creators, self._call_connections, HTTP_1))
+        connector = Connector(reactor, connect_timeout, creators, self._call_connections, HTTP_1)
+        endpoints = _Endpoints(connector, self._gone)
         calls = agent or Agent.usingEndpointFactory(reactor, endpoints, pool or self._own_pool)
         endpoints = _Endpoints(Connector(reactor, connect_timeout, creators, self._stream_connections, HTTP_1))
         streams = agent or Agent.usingEndpointFactory(reactor, endpoints)
@@ -613,6 +630,7 @@ class Gateway:
         self._slots: dict[tuple[str, str], _Slots] = {}
         self._calls: dict[_Call, None] = {}
         self._streams: dict[_Stream, None] = {}
+        self.on_loss: Callable[[str], None] = nobody_listens
 
     def call(self, endpoint: str, rpc: Rpc, request: Any, timeout: float, metadata: Metadata) -> Deferred[Any]:
         """See :meth:`Transport.call <txetcd._transport.Transport.call>`."""
@@ -642,12 +660,26 @@ class Gateway:
 
     def leave(self, endpoint: str) -> None:
         """See :meth:`Transport.leave <txetcd._transport.Transport.leave>`."""
+        self._fail_unsent(endpoint, better_elsewhere)
+
+    def heard_at(self, endpoint: str) -> float:
+        """See :meth:`Transport.heard_at <txetcd._transport.Transport.heard_at>`: each answer has its connection."""
+        return -inf
+
+    def _fail_unsent(self, endpoint: str, error: Callable[[], Error]) -> None:
         unsent = [call for call in self._calls if call.endpoint == endpoint and not call.is_sent]
         # the last first: those wait for a place, and must not get one when an earlier one gives it back
         for call in reversed(unsent):
             call.withdraw()
         for call in unsent:
-            call.leave()
+            call.leave(error())
+
+    def _gone(self, address: Address, is_by_peer: bool) -> None:
+        """There is no connection for calls to *address* any more. Those that wait for a place were meant for it."""
+        for endpoint in {endpoint for endpoint, _ in self._urls if _address_of(endpoint) == address}:
+            self.on_loss(endpoint)
+            if is_by_peer:
+                self._fail_unsent(endpoint, peer_gone)
 
     def close(self) -> Deferred[None]:
         """See :meth:`Transport.close <txetcd._transport.Transport.close>`."""
@@ -707,6 +739,11 @@ class Gateway:
         if url is None:
             url = self._urls[endpoint, path] = _RenderedURL(endpoint + path)
         return url
+
+
+def _address_of(endpoint: str) -> Address:
+    uri = URI.fromBytes(_RenderedURL(endpoint).to_text().encode("ascii"))
+    return uri.scheme, uri.host, uri.port
 
 
 def _pool(reactor: Any) -> HTTPConnectionPool:

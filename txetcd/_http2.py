@@ -14,9 +14,10 @@ means) and gives what is to be sent (:meth:`~Connection.take`). It goes through 
   others were certainly not processed.
 * *broken*: the peer has violated the protocol (section 5.4.1), and was told.
 
-Every stream begins with a whole request: one header block and its data. Our side of it is closed then, unless the stream
-is to go on until either side resets it, or the peer ends it. Of what comes back, informational headers are dropped, the headers and the trailers are kept in the stream, and its data are
-handed over as they come. A stream that is ended by either side is forgotten at once.
+Every stream begins with a whole request: one header block and its data. Our side of it is closed then, unless the
+stream is to go on until either side resets it, or the peer ends it. Of what comes back, informational headers are
+dropped, the headers and the trailers are kept in the stream, and its data are handed over as they come. A stream that
+is ended by either side is forgotten at once.
 
 Whatever a peer can make grow has a limit: the size of a frame and of a header block, the data that a stream may bring
 before it is asked for more, the frames that mean nothing, and the answers that we owe it.
@@ -146,7 +147,7 @@ class Connection:
         self._credit = CONNECTION_WINDOW
         self._next_id = 1
         self._streams: dict[int, Stream] = {}
-        # those that have more to send, in turn, as soon as the peer takes more of all of them: the urgent ones first ...
+        # those that have more to send, in turn, as soon as the peer takes more of all: the urgent ones first ...
         self._blocked: tuple[dict[int, Stream], dict[int, Stream]] = {}, {}
         # ... and those of which it takes no more, though perhaps of others
         self._stalled: dict[int, Stream] = {}

@@ -18,19 +18,18 @@ class Identity:
 
     def __init__(self) -> None:
         self._verified: set[str] = set()
-        self._known: set[str] = set()
         self.cluster_id = 0
 
     def is_doubtful(self, url: str) -> bool:
         """Whether another cluster may be behind *url*, for all we know."""
         return bool(self.cluster_id) and url not in self._verified
 
-    def has_been(self, url: str) -> bool:
-        """Whether it was this cluster that was behind *url* at some time."""
-        return url in self._known
+    def is_verified(self, url: str) -> bool:
+        """Whether the cluster is behind *url*, for all we know."""
+        return url in self._verified
 
     def doubt(self, url: str) -> None:
-        """Whatever is behind *url* may have changed."""
+        """Whatever is behind *url* may have changed: it has failed, or the last connection to it has ended."""
         self._verified.discard(url)
 
     def check(self, url: str, answer: Any) -> None:
@@ -46,6 +45,6 @@ class Identity:
         if not self.cluster_id:
             self.cluster_id = cluster_id
         elif cluster_id != self.cluster_id:
+            self.doubt(url)
             raise WrongCluster(self.cluster_id, cluster_id)
         self._verified.add(url)
-        self._known.add(url)

@@ -13,6 +13,7 @@ not looked at. Only when the connection is lost nobody knows.
 from __future__ import annotations
 
 from copy import copy
+from math import inf
 from typing import Any, Callable, Optional
 from urllib.parse import urlsplit
 
@@ -32,7 +33,7 @@ from ._grpc import AnswerReader, failure_of, framed, request_block, whole
 from ._http2 import Stream
 from ._schema import LEASE_KEEP_ALIVE, LEASE_REVOKE, Rpc
 from ._tls import TLS, Creators
-from ._transport import CallCancelled, Metadata, answer_lost, better_elsewhere, unanswered
+from ._transport import CallCancelled, Metadata, answer_lost, better_elsewhere, nobody_listens, unanswered
 from ._url import DEFAULT_PORTS
 from .errors import Closed, Error, ProtocolViolation, Timeout, Unavailable
 
@@ -60,7 +61,7 @@ class _Exchange:
 
     channel: Optional[Channel] = None
     stream: Optional[Stream] = None
-    is_over = _was_moved = False
+    is_over = False
 
     def __init__(self, peer: _Peer, rpc: Rpc, request: Any, metadata: Metadata) -> None:
         self.peer = peer
@@ -86,18 +87,6 @@ class _Exchange:
 
     def _block(self) -> bytes:
         return self.peer.block(self.rpc, self.metadata, self.left())
-
-    def move(self) -> None:
-        """On to another channel: on this one it will not begin. Once only, or it would be moved for ever."""
-        self.channel = self.stream = None
-        if self.is_over:
-            # somebody has ended it who was told of another one
-            return
-        if self._was_moved:
-            self.fail(Unavailable(None, "not sent: the server says goodbye as soon as it is connected"))
-        else:
-            self._was_moved = True
-            self.peer.submit(self)
 
     def queue(self) -> None:
         """It has to wait."""
@@ -158,9 +147,11 @@ class _Call(_Exchange):
 
     :ivar done: as :meth:`Transport.call <txetcd._transport.Transport.call>` promises.
     :ivar step: when it expires (``int``).
+    :ivar heard_at: when something has come last of an answer in several pieces (``float``).
     """
 
     step = 0
+    heard_at = -inf
     _queued_at: Optional[float] = None
     # the message that the answer consists of; what puts it together, if it does not come in one piece
     _answer: Optional[bytes] = None
@@ -204,6 +195,7 @@ class _Call(_Exchange):
             self._abort(error)
 
     def _put_together(self, stream: Stream, data: bytes) -> None:
+        self.heard_at = self.peer.clock.seconds()
         if self._reader is None:
             self._reader = AnswerReader(self.peer.max_message)
         for message in self._reader.feed(stream.headers, data):
@@ -379,6 +371,7 @@ class _Peer:
     :param connector: makes connections.
     :param connect_timeout: seconds for one attempt.
     :param max_message: bytes of a message at the most.
+    :param on_loss: called with the URL when the connection has ended, or begins nothing more.
 
     :ivar clock: as given.
     :ivar max_message: as given.
@@ -386,8 +379,18 @@ class _Peer:
 
     _MAX_BLOCKS = 1000
 
-    def __init__(self, url: str, clock: Any, connector: Connector, connect_timeout: float, max_message: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        clock: Any,
+        connector: Connector,
+        connect_timeout: float,
+        max_message: int,
+        on_loss: Callable[[str], None],
+    ) -> None:
         parts = urlsplit(url)
+        self._url = url
+        self._on_loss = on_loss
         self._is_secure = parts.scheme == "grpcs"
         self._host, self._port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
         self._authority = ""
@@ -490,14 +493,13 @@ class _Peer:
         for exchange in waiting:
             exchange.fail(_not_sent(failure.value))
 
-    def _left(self, channel: Channel, unsent: list[_Exchange]) -> None:
-        """No more can be begun on *channel*: on to the next one."""
+    def _left(self, channel: Channel) -> None:
+        """No more can be begun on *channel*; who is at the other end of the next one is not known."""
         if self._channel is channel:
             self._channel = None
         if channel.is_too_eager:
             self._liveness = min(2 * self._liveness, MOST_LIVENESS)
-        for exchange in unsent:
-            exchange.move()
+        self._on_loss(self._url)
 
 
 def _not_sent(reason: Optional[BaseException]) -> Error:
@@ -534,6 +536,7 @@ class Native:
         self._peers: dict[str, _Peer] = {}
         self._calls: dict[_Call, None] = {}
         self._streams: dict[_AnswerStream, None] = {}
+        self.on_loss: Callable[[str], None] = nobody_listens
 
     def call(self, endpoint: str, rpc: Rpc, request: Any, timeout: float, metadata: Metadata) -> Deferred[Any]:
         """See :meth:`Transport.call <txetcd._transport.Transport.call>`."""
@@ -568,6 +571,11 @@ class Native:
             if not call.is_sent:
                 call.leave()
 
+    def heard_at(self, endpoint: str) -> float:
+        """See :meth:`Transport.heard_at <txetcd._transport.Transport.heard_at>`."""
+        peer = self._peers.get(endpoint)
+        return max((call.heard_at for call in self._calls if call.peer is peer), default=-inf)
+
     def close(self) -> Deferred[None]:
         """See :meth:`Transport.close <txetcd._transport.Transport.close>`."""
         # the last first: those wait for a place, and must not get one when an earlier one gives it back
@@ -587,6 +595,11 @@ class Native:
 
     def _peer(self, endpoint: str) -> _Peer:
         peer = self._peers[endpoint] = _Peer(
-            endpoint, self._reactor, self._connector, self._connect_timeout, self._max_message
+            endpoint,
+            self._reactor,
+            self._connector,
+            self._connect_timeout,
+            self._max_message,
+            lambda url: self.on_loss(url),
         )
         return peer

@@ -84,6 +84,11 @@ def _is_outage(error: Error) -> bool:
     return isinstance(said, _IN_DOUBT)
 
 
+def is_of_token(error: Error) -> bool:
+    """Whether *error* says that the token is not taken, or that there should be one."""
+    return isinstance(error, _REFUSED_TOKEN)
+
+
 def is_of_endpoint(error: Error) -> bool:
     """Whether *error* says something of the endpoint, and not only of the call."""
     return isinstance(error, _OF_ENDPOINT)

@@ -567,7 +567,8 @@ DOWNGRADE = _rpc("Maintenance.Downgrade", "maintenance/downgrade", "DowngradeReq
 AUTH_ENABLE = _rpc("Auth.AuthEnable", "auth/enable", "AuthEnableRequest", "AuthEnableResponse")
 AUTH_DISABLE = _rpc("Auth.AuthDisable", "auth/disable", "AuthDisableRequest", "AuthDisableResponse")
 AUTH_STATUS = _rpc("Auth.AuthStatus", "auth/status", "AuthStatusRequest", "AuthStatusResponse", read=True)
-AUTHENTICATE = _rpc("Auth.Authenticate", "auth/authenticate", "AuthenticateRequest", "AuthenticateResponse")
+# it changes nothing: what it gives is kept by nobody but who asks
+AUTHENTICATE = _rpc("Auth.Authenticate", "auth/authenticate", "AuthenticateRequest", "AuthenticateResponse", read=True)
 USER_ADD = _rpc("Auth.UserAdd", "auth/user/add", "AuthUserAddRequest", "AuthUserAddResponse")
 USER_GET = _rpc(
     "Auth.UserGet", "auth/user/get", "AuthUserGetRequest", "AuthUserGetResponse", read=True, repeatable=True

@@ -7,7 +7,8 @@ endpoint is silent, it is asked something that is answered quickly, and so is an
 silent one does not, whatever was not sent yet, or only reads, is asked elsewhere.
 
 A member with much to do must not be taken for one of these. One that is cut off still answers at once what takes no
-majority: that is asked after the other, and tells. One that answers nothing at all has more time.
+majority: that is asked after the other, and tells. One that answers nothing at all has more time; and one of which a
+large answer is just arriving is not silent at all.
 """
 
 from __future__ import annotations
@@ -255,6 +256,10 @@ class Silence:
         self._endpoints.failed(probe.other, probe.began_at, self._clock.seconds(), error.message)
 
     def _leave(self, probe: _Probe) -> None:
+        if self._transport.heard_at(probe.silent) > probe.began_at:
+            # it is not silent: what it was asked comes behind a large answer
+            self._serves(probe, None)
+            return
         self._end(probe)
         now = self._clock.seconds()
         self._endpoints.failed(probe.silent, now, now, "no answer, while another endpoint gave one")

@@ -62,6 +62,15 @@ def better_elsewhere() -> Unavailable:
     return Unavailable(None, "not sent: the endpoint answers nobody, while another one does")
 
 
+def peer_gone() -> Unavailable:
+    """The error for a request that was not sent when the last connection ended: who is there by now is to be asked."""
+    return Unavailable(None, "not sent: the server has closed all connections")
+
+
+def nobody_listens(endpoint: str) -> None:
+    """What :attr:`Transport.on_loss` is at first."""
+
+
 class Stream(Protocol):
     """
     An answer that goes on.
@@ -85,7 +94,12 @@ class Stream(Protocol):
 class Transport(Protocol):
     """
     Carries requests to an endpoint and answers back.
+
+    :ivar on_loss: called with an endpoint when the last connection for calls to it has ended: somebody else may be
+        there by now. What was not sent by then has failed, or fails before it is.
     """
+
+    on_loss: Callable[[str], None]
 
     def call(self, endpoint: str, rpc: Rpc, request: Any, timeout: float, metadata: Metadata) -> Deferred[Any]:
         """
@@ -115,6 +129,12 @@ class Transport(Protocol):
         """
         Fails the calls to *endpoint* that were not sent yet, with :class:`~txetcd.errors.Unavailable`: they are better
         asked elsewhere.
+        """
+
+    def heard_at(self, endpoint: str) -> float:
+        """
+        When something has come last of an answer of *endpoint* that is not complete yet, if other answers come behind
+        it; in seconds of the clock, ``-inf`` for never.
         """
 
     @property

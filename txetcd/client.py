@@ -143,6 +143,7 @@ class Client:
             way = attrs.evolve(way, tokens=Tokens(reactor, None, login))
         elif login is not None:
             way = attrs.evolve(way, tokens=Tokens(reactor, authenticator(way, login, timeout)))
+        transport.on_loss = identity.doubt
         self._way = way
         self._calls = Calls(way, timeout, Counters(on_call))
         self._sync = EndpointSync(self._calls, reactor, way.endpoints, check_mapping(endpoint_mapping))

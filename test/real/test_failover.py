@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from itertools import cycle
 from typing import Any, Callable
+from urllib.parse import urlsplit
 
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import deferLater
@@ -958,6 +959,32 @@ class OtherClusters(RealCase):
         self.assert_said(error)
         found = (await self.client(self.url_of(self.other)).get(b"a")).kvs
         self.assertEqual(error.maybe_applied, bool(found))
+
+    async def test_in_its_place(self: Any) -> None:
+        """
+        Another cluster takes the place of the one that was there, at the same port: nothing is written there, however
+        few endpoints there are, and whether the client has asked anything since.
+        """
+        for count in (1, 2):
+            place = urlsplit(self.one.url).port
+            etcd = self.client(self.url_of(self.one), timeout=2, retry=Backoff())
+            await etcd.set(b"a", b"1")
+            etcd.set_endpoints([self.url_of(self.one), self.url_of(self.other)][:count])
+            await self.one.stop()
+            await self.until(lambda: not etcd.stats().connections)
+            stranger = await self.own_server(client_port=place)
+            direct = self.client(self.url_of(stranger))
+            await direct.set(b"precious", b"1")
+            for write in (
+                etcd.set(b"a", b"2"), etcd.delete(KeySet.all()), etcd.submit(Transaction([], [OpSet(b"b", b"2")])),
+                etcd.create(b"c", b"2"), etcd.compact(2),
+            ):  # fmt: skip
+                error = await self.assertFailure(self.soon(write), WrongCluster)
+                self.assertFalse(error.maybe_applied)
+            await self.assertFailure(self.soon(etcd.get(b"precious")), WrongCluster)
+            self.assertEqual([kv.key for kv in (await direct.get(KeySet.all())).kvs], [b"precious"])
+            await stranger.stop()
+            self.one = await self.own_server()
 
     def assert_said(self: Any, error: WrongCluster) -> None:
         """It names both."""

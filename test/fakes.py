@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gc
 import json
+from collections.abc import Sequence
 from math import inf
 from typing import Any, Callable, Coroutine, Optional
 
@@ -143,6 +144,9 @@ class FakeTransport:
 
     def leave(self, endpoint: str) -> None:
         self.left.append(endpoint)
+
+    def keep_only(self, endpoints: Sequence[str]) -> None:
+        self.kept = endpoints
 
     def heard_at(self, endpoint: str) -> float:
         return self.heard.get(endpoint, -inf)

@@ -281,6 +281,21 @@ class ConcurrencyTests(GatewayCase):
         for one in pending[1:]:
             self.cancelled(one)
 
+    def test_not_used_any_more(self) -> None:
+        """Idle connections do not outlive the endpoints that they go to; what is under way does."""
+        idle, busy = self.get(), self.get()
+        self.network.accept(0).answer(FOUND)
+        wire = self.network.accept(1)
+        self.successResultOf(idle)
+        self.gateway.keep_only([URL])
+        self.assertEqual(self.gateway.connections, 2)
+        self.gateway.keep_only(["http://other.example:2379"])
+        self.clock.advance(0)
+        self.assertEqual(self.gateway.connections, 1)
+        wire.answer(FOUND)
+        self.successResultOf(busy)
+        self.hang_up()
+
     def test_leave(self) -> None:
         """What was not sent yet is not sent there any more; all else goes on."""
         elsewhere = "http://other.example:2379"

@@ -305,6 +305,49 @@ class ConnectionTests(NativeCase):
         self.clock.advance(0)
         self.assertEqual(self.native.connections, 1)
 
+    def test_international_name(self) -> None:
+        """It is looked up, and verified, as it is known to others."""
+        asked: list[Any] = []
+
+        def endpoint(*of_what: Any) -> Any:
+            asked.append(of_what)
+            raise ConnectionRefusedError
+
+        self.patch(self.native._connector, "endpoint", endpoint)
+        waiting = self.native.call("grpcs://b\xfccher.test:2379", schema.PUT, PUT, 10.0, Metadata())
+        self.failureResultOf(waiting, Unavailable)
+        self.assertEqual(asked, [("xn--bcher-kva.test", 2379, True)])
+
+    def test_not_used_any_more(self) -> None:
+        """The connection to an endpoint that was replaced ends: at once, or when what is under way there has."""
+        other = "grpc://other.example:2379"
+        for is_busy in (False, True):
+            waiting = self.put()
+            server = self.serve()
+            if not is_busy:
+                server.answer(server.asked[0], WRITTEN)
+            self.native.keep_only([other])
+            self.clock.advance(0)
+            self.assertEqual(self.native.connections, int(is_busy))
+            if is_busy:
+                server.answer(server.asked[0], WRITTEN)
+                self.clock.advance(0)
+            self.successResultOf(waiting)
+            self.assertEqual(self.native.connections, 0)
+        waiting = self.put()
+        self.native.keep_only([other])
+        server = self.serve()
+        server.answer(server.asked[0], WRITTEN)
+        self.successResultOf(waiting)
+        self.clock.advance(0)
+        self.assertEqual(self.native.connections, 0)
+        waiting = self.put()
+        self.serve()
+        self.native.keep_only([URL])
+        self.clock.advance(0)
+        self.assertEqual(self.native.connections, 1)
+        self.cancelled(waiting)
+
     def test_goodbye_at_once(self) -> None:
         """A server that wants nobody."""
         for begin in (self.put, self.get, lambda: self.stream().ended):

@@ -39,7 +39,7 @@ class SyncCase(Case):
         """Goes on with this mapping."""
         self.way = fake_way(self.clock, self.transport, A)
         self.calls = Calls(self.way)
-        self.sync = EndpointSync(self.calls, self.clock, self.way.endpoints, mapping)
+        self.sync = EndpointSync(self.calls, self.clock, self.way, mapping)
 
     def tearDown(self) -> None:
         for name in ("sync", "way"):

@@ -4,7 +4,7 @@ One call, tried until it has an answer, as long as that does no harm and its tim
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Callable, Optional
 
 import attrs
@@ -78,6 +78,11 @@ class Way:
         """Whether an endpoint must be asked of which cluster it is, before *rpc* is sent there."""
         # where there is only one, what it answers tells; but that is too late for a write
         return self.identity.is_doubtful(url) and not (rpc.is_read and len(self.endpoints) == 1)
+
+    def replace(self, urls: Sequence[str]) -> None:
+        """Goes by these endpoints from now on; what is under way goes on where it is."""
+        self.endpoints.replace(urls)
+        self.transport.keep_only(urls)
 
     def metadata(self, rpc: Rpc, request: Any) -> Metadata:
         """What goes along with a request: nearly always the same."""

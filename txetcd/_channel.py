@@ -81,7 +81,7 @@ class Channel(protocol.Protocol):
         self._core = http2.Connection()
         self._is_reading = self._is_held = self._has_left = self._was_heard = self._is_pinged = self._was_held = False
         # whether nobody has looked since something was last under way
-        self._has_paused = False
+        self._has_paused = self._is_retired = False
         self._flushing: Optional[IDelayedCall] = None
         self._looking: Optional[IDelayedCall] = None
         self._look_at = 0.0
@@ -144,6 +144,11 @@ class Channel(protocol.Protocol):
         self._core.resume(stream)
         self._flush_soon()
 
+    def retire(self) -> None:
+        """Ends it as soon as nothing is under way."""
+        self._is_retired = True
+        self._flush_soon()
+
     def abort(self, why: str = "") -> None:
         """Drops the connection."""
         self._reason = self._reason or why
@@ -170,8 +175,8 @@ class Channel(protocol.Protocol):
             self._leave()
             for stream in core.withdraw():
                 stream.owner.on_loss(self._reason or "the connection has no numbers left", False)
-            if not len(core):
-                self.abort()
+        if (core.is_leaving or self._is_retired) and not core.is_broken and not len(core):
+            self.abort()
 
     def _leave(self) -> None:
         if not self._has_left:

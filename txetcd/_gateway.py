@@ -16,7 +16,7 @@ the codec), redirects are off, the response is not buffered, and the body is wri
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from math import inf
 from typing import Any, Callable, Optional
@@ -661,6 +661,14 @@ class Gateway:
     def leave(self, endpoint: str) -> None:
         """See :meth:`Transport.leave <txetcd._transport.Transport.leave>`."""
         self._fail_unsent(endpoint, better_elsewhere)
+
+    def keep_only(self, endpoints: Sequence[str]) -> None:
+        """See :meth:`Transport.keep_only <txetcd._transport.Transport.keep_only>`."""
+        others = {endpoint for endpoint, _ in self._urls} - set(endpoints)
+        self._urls = {key: url for key, url in self._urls.items() if key[0] not in others}
+        if others and self._own_pool is not None:
+            # it cannot tell them apart; those that are wanted again are soon made again
+            self._own_pool.closeCachedConnections()
 
     def heard_at(self, endpoint: str) -> float:
         """See :meth:`Transport.heard_at <txetcd._transport.Transport.heard_at>`: each answer has its connection."""

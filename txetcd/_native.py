@@ -12,6 +12,7 @@ not looked at. Only when the connection is lost nobody knows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from math import inf
 from typing import Any, Callable, Optional
@@ -403,6 +404,7 @@ class _Peer:
         self._connecting: Optional[Deferred[Any]] = None
         self._channel: Optional[Channel] = None
         self._liveness = LIVENESS
+        self._is_retired = False
         # by the identity of the metadata, which lasts as they are kept as well: to hash them takes its time
         self._blocks: dict[tuple[str, int, Optional[int]], tuple[Metadata, bytes]] = {}
 
@@ -448,6 +450,12 @@ class _Peer:
             )
         return kept[1]
 
+    def retire(self) -> None:
+        """It is not asked any more: its connection ends when what is under way has."""
+        self._is_retired = True
+        if self._channel is not None:
+            self._channel.retire()
+
     def close(self) -> None:
         """Connects no more."""
         if self._connecting is not None:
@@ -479,6 +487,8 @@ class _Peer:
     def _connected(self, channel: Channel) -> None:
         self._connecting = None
         self._channel = channel
+        if self._is_retired:
+            channel.retire()
         while self._waiting and self._channel is channel:
             exchange = next(iter(self._waiting))
             del self._waiting[exchange]
@@ -570,6 +580,11 @@ class Native:
             # whoever is told may end a call that was sent, and so make room for one that was not
             if not call.is_sent:
                 call.leave()
+
+    def keep_only(self, endpoints: Sequence[str]) -> None:
+        """See :meth:`Transport.keep_only <txetcd._transport.Transport.keep_only>`."""
+        for endpoint in set(self._peers) - set(endpoints):
+            self._peers.pop(endpoint).retire()
 
     def heard_at(self, endpoint: str) -> float:
         """See :meth:`Transport.heard_at <txetcd._transport.Transport.heard_at>`."""

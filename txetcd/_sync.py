@@ -11,9 +11,9 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ._attempts import Way
 from ._calls import Calls
 from ._check import what_came
-from ._endpoints import Endpoints
 from ._messages import MemberListRequest, MemberListResponse
 from ._schema import MEMBER_LIST
 from ._url import check_urls, respoken, scheme_of
@@ -59,13 +59,13 @@ class EndpointSync:
     Keeps the endpoints those of the members of the cluster.
 
     :param clock: the reactor.
-    :param endpoints: what is kept.
+    :param way: whose endpoints are kept.
     """
 
-    def __init__(self, calls: Calls, clock: Any, endpoints: Endpoints, mapping: Optional[Mapping] = None) -> None:
+    def __init__(self, calls: Calls, clock: Any, way: Way, mapping: Optional[Mapping] = None) -> None:
         self._calls = calls
         self._clock = clock
-        self._endpoints = endpoints
+        self._way = way
         self._mapping = mapping
         self._seconds = 0.0
         self._timer: Optional[IDelayedCall] = None
@@ -76,15 +76,15 @@ class EndpointSync:
         return self._calls.call(MEMBER_LIST, MemberListRequest(True), timeout).addCallback(self._learned)
 
     def _learned(self, answer: MemberListResponse) -> tuple[str, ...]:
-        scheme = scheme_of(self._endpoints.urls[0])
+        scheme = scheme_of(self._way.endpoints.urls[0])
         urls = member_urls(answer, self._mapping)
         # members advertise http:// where they speak gRPC as well
         same = [url for url in (respoken(url, scheme) for url in urls) if url is not None]
         if not same:
             said = f"no member can be asked with {scheme}://, by what they advertise: {', '.join(urls) or 'nothing'}"
             raise self._calls.located(Unavailable(None, said), MEMBER_LIST)
-        self._endpoints.replace(check_urls("the URL of a member", same))
-        return self._endpoints.urls
+        self._way.replace(check_urls("the URL of a member", same))
+        return self._way.endpoints.urls
 
     def start(self, seconds: float) -> None:
         """Does it now, and again and again after so many seconds."""

@@ -6,6 +6,7 @@ Above it nobody knows JSON, HTTP or frames; below it nobody knows what a lock is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Callable, Protocol
 
 import attrs
@@ -130,6 +131,9 @@ class Transport(Protocol):
         Fails the calls to *endpoint* that were not sent yet, with :class:`~txetcd.errors.Unavailable`: they are better
         asked elsewhere.
         """
+
+    def keep_only(self, endpoints: Sequence[str]) -> None:
+        """Closes the connections to all others, each as soon as nothing is under way on it."""
 
     def heard_at(self, endpoint: str) -> float:
         """

@@ -146,7 +146,7 @@ class Client:
         transport.on_loss = identity.doubt
         self._way = way
         self._calls = Calls(way, timeout, Counters(on_call))
-        self._sync = EndpointSync(self._calls, reactor, way.endpoints, check_mapping(endpoint_mapping))
+        self._sync = EndpointSync(self._calls, reactor, way, check_mapping(endpoint_mapping))
         if check_seconds("sync_interval", sync_interval) is not None:
             self._sync.start(cast(float, sync_interval))
 
@@ -194,7 +194,7 @@ class Client:
         scheme = scheme_of(self.endpoints[0])
         if scheme_of(urls[0]) != scheme:
             raise ValueError(f"url must begin with {scheme}://, as the endpoints that the client has")
-        self._way.endpoints.replace(urls)
+        self._way.replace(urls)
 
     def sync_endpoints(self, timeout: Optional[float] = None) -> Deferred[tuple[str, ...]]:
         """

@@ -127,7 +127,7 @@ COMPOSED: Bad = [
 FORGOTTEN: Bad = [
     (lambda etcd: etcd.set(b"k", Deferred()), TypeError, "value must be bytes, not"),
     (lambda etcd: etcd.set(Deferred(), b"v"), TypeError, "key must be bytes, not"),
-    (lambda etcd: etcd.set(b"k", b"v", lease=ContextDeferred(print, print)), TypeError, "lease must be int, not"),
+    (lambda etcd: etcd.set(b"k", b"v", lease=ContextDeferred(print, print, bool)), TypeError, "lease must be int, not"),
     (lambda etcd: etcd.set(b"k", b"v", timeout=Deferred()), TypeError, "timeout must be a number of seconds"),
     (lambda etcd: etcd.get(Deferred()), TypeError, "key must be bytes or a KeySet, not"),
     (lambda etcd: etcd.get(b"k", Deferred()), TypeError, "range_end must be bytes, not"),

@@ -4,7 +4,7 @@ Deferreds that can be entered, and work with a deadline.
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import LogLevel, capturedLogs, formatEvent
@@ -29,6 +29,9 @@ class ContextTests(Case):
         self.left.append(entered)
         return succeed(None)
 
+    def context(self, work: Deferred[str], leave: Optional[Callable[[Any], Deferred[None]]] = None) -> Any:
+        return context(work, leave or self.leave, self.left.__contains__)
+
     def leave_badly(self, entered: Any) -> Deferred[None]:
         return fail(Unavailable(None, "not given back"))
 
@@ -39,20 +42,20 @@ class ContextTests(Case):
 
     def test_wait(self) -> None:
         """It is a Deferred as any other."""
-        result = context(self.work, self.leave)
+        result = self.context(self.work)
         self.work.callback("entered")
         self.assertEqual(self.successResultOf(result), "entered")
         self.assertEqual(self.left, [])
 
     def test_cancel(self) -> None:
         """Cancelling it cancels the work."""
-        result = context(self.work, self.leave)
+        result = self.context(self.work)
         self.cancelled(result)
 
     def test_enter_and_leave(self) -> None:
         """It is given back at the end of the block."""
         body: Deferred[str] = Deferred()
-        running = run(self.block(context(self.work, self.leave), body))
+        running = run(self.block(self.context(self.work), body))
         self.work.callback("entered")
         self.assertEqual(self.left, [])
         body.callback("done")
@@ -63,35 +66,98 @@ class ContextTests(Case):
         """However it is left."""
         for error in (ZeroDivisionError(), CancelledError()):
             self.left.clear()
-            running = run(self.block(context(succeed("entered"), self.leave), fail(error)))
+            running = run(self.block(self.context(succeed("entered")), fail(error)))
             self.failureResultOf(running, type(error))
             self.assertEqual(self.left, ["entered"])
 
     def test_cancelled_block(self) -> None:
         """By being cancelled, too."""
-        running = run(self.block(context(succeed("entered"), self.leave), Deferred()))
+        running = run(self.block(self.context(succeed("entered")), Deferred()))
         self.cancelled(running)
         self.assertEqual(self.left, ["entered"])
 
     def test_not_entered(self) -> None:
         """What could not be had is not given back."""
-        self.failureResultOf(run(self.block(context(fail(Unavailable(None, "no")), self.leave))), Unavailable)
-        running = run(self.block(context(self.work, self.leave)))
+        self.failureResultOf(run(self.block(self.context(fail(Unavailable(None, "no"))))), Unavailable)
+        running = run(self.block(self.context(self.work)))
         self.cancelled(running)
         self.assertEqual(self.left, [])
 
     def test_leaving_fails(self) -> None:
         """If giving it back fails, that is raised; unless the block failed, then that is, and of the other it warns."""
-        running = run(self.block(context(succeed("entered"), self.leave_badly)))
+        running = run(self.block(self.context(succeed("entered"), self.leave_badly)))
         self.failureResultOf(running, Unavailable)
         with capturedLogs() as events:
-            running = run(self.block(context(succeed("entered"), self.leave_badly), fail(ZeroDivisionError())))
+            running = run(self.block(self.context(succeed("entered"), self.leave_badly), fail(ZeroDivisionError())))
         self.failureResultOf(running, ZeroDivisionError)
         (event,) = events
         self.assertEqual(event["log_level"], LogLevel.warn)
         self.assertEqual(
             formatEvent(event), "leaving entered after ZeroDivisionError() failed too: <Unavailable: not given back>"
         )
+
+    def test_enter_what_was_waited_for(self) -> None:
+        """Whoever waits takes the result away; the block has it all the same."""
+        entering = self.context(succeed("entered"))
+        self.assertEqual(self.successResultOf(entering), "entered")
+        self.assertEqual(self.successResultOf(run(self.block(entering))), "done")
+        self.assertEqual(self.left, ["entered"])
+
+    def test_enter_with_another_result(self) -> None:
+        """So it has if a callback makes something else of it, or nothing; that is waited for."""
+        later: Deferred[None] = Deferred()
+        entering = self.context(self.work).addCallback(lambda _: later)
+        running = run(self.block(entering))
+        self.work.callback("entered")
+        self.assertNoResult(running)
+        later.callback(None)
+        self.assertEqual(self.successResultOf(running), "done")
+        self.assertEqual(self.left, ["entered"])
+
+    def test_enter_with_a_callback_that_fails(self) -> None:
+        """Then the block is not entered, and nobody else could give it back."""
+        entering = self.context(succeed("entered")).addCallback(lambda _: fail(ZeroDivisionError()))
+        self.failureResultOf(run(self.block(entering)), ZeroDivisionError)
+        self.assertEqual(self.left, ["entered"])
+
+    def test_cancelled_while_a_callback_is_waited_for(self) -> None:
+        """So it is if the waiting ends by that."""
+        entering = self.context(succeed("entered")).addCallback(lambda _: Deferred())
+        self.cancelled(run(self.block(entering)))
+        self.assertEqual(self.left, ["entered"])
+
+    def assert_not_entered(self, entering: Any, text: str) -> None:
+        """It says so in one line, and leaves alone what it was fired with."""
+        left = list(self.left)
+        error = self.failureResultOf(run(self.block(entering)), RuntimeError).value
+        self.assertEqual(str(error), text)
+        self.assertEqual(self.left, left)
+
+    def test_enter_twice(self) -> None:
+        """Neither after the first block, nor in it, nor while that waits."""
+        text = "it can be entered once only: call lock() or lease() again"
+        entering = self.context(self.work)
+        body: Deferred[str] = Deferred()
+        running = run(self.block(entering, body))
+        self.assert_not_entered(entering, text)
+        self.work.callback("entered")
+        self.assert_not_entered(entering, text)
+        body.callback("done")
+        self.assertEqual(self.successResultOf(running), "done")
+        self.assert_not_entered(entering, text)
+
+    def test_enter_what_was_given_back(self) -> None:
+        """It is there no more."""
+        entering = self.context(succeed("entered")).addCallback(self.leave)
+        self.assert_not_entered(
+            entering, "'entered' was given back, and cannot be entered: call lock() or lease() again"
+        )
+
+    def test_enter_what_has_failed(self) -> None:
+        """It was never there, even if somebody has dealt with that."""
+        entering = self.context(fail(Unavailable(None, "no")))
+        self.failureResultOf(entering, Unavailable)
+        self.assert_not_entered(entering, "it has failed, and cannot be entered: call lock() or lease() again")
 
 
 class UntilTests(Case):

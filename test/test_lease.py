@@ -261,6 +261,59 @@ class GrantTests(LeaseCase):
         self.transport.next(REVOKE).reply(REVOKED)
         self.assertEqual(self.successResultOf(running), "alive")
 
+    async def enter(self, granting: Any) -> Any:
+        async with granting as lease:
+            return lease
+
+    def test_context_of_what_was_waited_for(self) -> None:
+        """Whoever has waited for it may still enter, and has the lease; so has who has looked at it in a callback."""
+        for look in (self.successResultOf, lambda granting: granting.addCallback(lambda lease: None)):
+            granting = self.client.lease(30)
+            self.transport.next(GRANT).reply(GRANTED)
+            look(granting)
+            running = run(self.enter(granting))
+            self.taken_back()
+            self.assertIsInstance(self.successResultOf(running), Lease)
+
+    def test_context_of_what_was_revoked(self) -> None:
+        """A block without a lease is not entered: not twice, nor when it was revoked, or is just being that."""
+        granting = self.client.lease(30)
+        self.transport.next(GRANT).reply(GRANTED)
+        running = run(self.enter(granting))
+        self.taken_back()
+        self.successResultOf(running)
+        error = self.failureResultOf(run(self.enter(granting)), RuntimeError).value
+        self.assertEqual(str(error), "it can be entered once only: call lock() or lease() again")
+        for is_revoked in (True, False):
+            granting = self.client.lease(30)
+            self.transport.next(GRANT).reply(GRANTED)
+            self.successResultOf(granting).revoke()
+            if is_revoked:
+                self.taken_back()
+            error = self.failureResultOf(run(self.enter(granting)), RuntimeError).value
+            self.assertIn("<Lease abc ", str(error))
+            self.assertIn(" was given back, and cannot be entered", str(error))
+            if not is_revoked:
+                self.taken_back()
+            self.assert_idle()
+
+    def test_context_of_what_is_kept_alive_again(self) -> None:
+        """A lease that could not be revoked, and is kept alive after that, is there, and to be revoked at the end."""
+        granting = self.client.lease(30, 0xABC)
+        self.transport.next(GRANT).reply(GRANTED)
+        lease = self.successResultOf(granting)
+        self.failed_to_revoke(lease)
+        lease.keep_alive()
+        self.renew()
+        running = run(self.enter(granting))
+        self.taken_back()
+        self.assertIs(self.successResultOf(running), lease)
+
+    def failed_to_revoke(self, lease: Lease) -> None:
+        revoked = lease.revoke()
+        self.taken_back(PermissionDenied(7, "etcdserver: permission denied"))
+        self.failureResultOf(revoked, PermissionDenied)
+
     def test_cancel_while_the_block_is_left(self) -> None:
         """It is revoked all the same, behind the back; whatever becomes of the revocation that was cancelled."""
 

@@ -461,3 +461,50 @@ class ContextTests(LockCase):
         self.revoked()
         self.failureResultOf(running, Timeout)
         self.assertFalse(self.is_entered)
+
+    def locking(self) -> Any:
+        """A Deferred that has fired with the lock."""
+        locking = self.client.lock(b"name")
+        self.grant()
+        self.transport.next(TXN).reply(entered(20, None))
+        return locking
+
+    async def enter_again(self, locking: Any) -> Any:
+        async with locking as lock:
+            return lock
+
+    def test_waited_for_before(self) -> None:
+        """Whoever has waited for it may still enter, and has the lock; so has who has looked at it in a callback."""
+        for look in (self.successResultOf, lambda locking: locking.addCallback(lambda lock: None)):
+            locking = self.locking()
+            look(locking)
+            running = run(self.enter_again(locking))
+            self.revoked()
+            self.assertIsInstance(self.successResultOf(running), Lock)
+
+    def test_released_before(self) -> None:
+        """A block that the lock would not guard is not entered: not a second time, nor after it was released."""
+        locking = self.locking()
+        running = run(self.enter_again(locking))
+        self.revoked()
+        self.successResultOf(running)
+        error = self.failureResultOf(run(self.enter_again(locking)), RuntimeError).value
+        self.assertEqual(str(error), "it can be entered once only: call lock() or lease() again")
+        locking = self.locking()
+        self.release(self.successResultOf(locking))
+        error = self.failureResultOf(run(self.enter_again(locking)), RuntimeError).value
+        self.assertIn("<Lock b'name' FREE> was given back", str(error))
+        self.assert_idle()
+
+    def test_acquired_again_before(self) -> None:
+        """One that was released and acquired again is held, and so entered."""
+        locking = self.locking()
+        lock = self.successResultOf(locking)
+        self.release(lock)
+        again = lock.acquire()
+        self.grant()
+        self.transport.next(TXN).reply(entered(30, None))
+        self.successResultOf(again)
+        running = run(self.enter_again(locking))
+        self.revoked()
+        self.assertIs(self.successResultOf(running), lock)

@@ -24,48 +24,86 @@ _log = Logger()
 class ContextDeferred(Deferred[T]):
     """
     Can be waited for (``lock = yield etcd.lock(...)``), and entered (``async with etcd.lock(...) as lock:``): then
-    what it fires with is given back when the block is left, however it is left.
+    what it was fired with is given back when the block is left, however it is left.
+
+    It can be entered once, whether or not it was waited for before; that is a ``RuntimeError`` if what it was fired
+    with was given back meanwhile. Callbacks may make something else of the result, and are waited for; the block
+    has what it was fired with. If they fail, the block is not entered, and that is given back.
 
     If the block failed and giving back fails too, the failure of the block is the one that is raised; the other is
     told in the log, as a warning.
 
     :param canceller: as of ``Deferred``.
-    :param leave: gives back what the Deferred fires with.
+    :param leave: gives back what the Deferred was fired with.
+    :param is_given_back: whether that was given back already.
     """
 
-    def __init__(self, canceller: Callable[[Deferred[Any]], None], leave: Callable[[T], Deferred[Any]]) -> None:
+    def __init__(
+        self,
+        canceller: Callable[[Deferred[Any]], None],
+        leave: Callable[[T], Deferred[Any]],
+        is_given_back: Callable[[T], bool],
+    ) -> None:
         super().__init__(canceller)
         self._leave = leave
+        self._is_given_back = is_given_back
+        self._is_entered = False
+        self._had: Optional[T] = None
+        # the first callback of all: any other may make something else of the result, and whoever waits takes it away
+        self.addCallback(self._have)
+
+    def _have(self, had: T) -> T:
+        self._had = had
+        return had
 
     async def __aenter__(self) -> T:
-        """Waits for the Deferred, and gives what it fires with."""
-        self._entered = await self
-        return self._entered
+        """Waits for the Deferred, and gives what it was fired with."""
+        if self._is_entered:
+            raise RuntimeError("it can be entered once only: call lock() or lease() again")
+        self._is_entered = True
+        try:
+            await self
+        except Exception as error:
+            await self._give_back(error)
+            raise
+        if self._had is None:
+            raise RuntimeError("it has failed, and cannot be entered: call lock() or lease() again")
+        if self._is_given_back(self._had):
+            raise RuntimeError(f"{self._had!r} was given back, and cannot be entered: call lock() or lease() again")
+        return self._had
 
     async def __aexit__(
         self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
         """Gives it back."""
+        await self._give_back(error)
+
+    async def _give_back(self, error: Optional[BaseException]) -> None:
+        if self._had is None:
+            return
         try:
-            await self._leave(self._entered)
+            await self._leave(self._had)
         except Exception as reason:
             if error is None:
                 raise
             # in words, and not as a failure: that would be an error of its own, which fails a test that expects another
             _log.warn(
                 "leaving {entered} after {error!r} failed too: {reason!r}",
-                entered=self._entered, error=error, reason=reason,
+                entered=self._had, error=error, reason=reason,
             )  # fmt: skip
 
 
-def context(work: Deferred[T], leave: Callable[[T], Deferred[Any]]) -> ContextDeferred[T]:
+def context(
+    work: Deferred[T], leave: Callable[[T], Deferred[Any]], is_given_back: Callable[[T], bool]
+) -> ContextDeferred[T]:
     """
     *work* as a :class:`ContextDeferred`.
 
     :param work: fires with what is entered; cancelled when the result is.
     :param leave: gives back what *work* fired with.
+    :param is_given_back: whether that was given back already.
     """
-    result = ContextDeferred[T](lambda _: work.cancel(), leave)
+    result = ContextDeferred[T](lambda _: work.cancel(), leave, is_given_back)
     work.chainDeferred(result)
     return result
 

@@ -93,6 +93,7 @@ class Lease:
         self._end: Optional[Expired] = None
         self._is_left = False
         self._is_taken_back = False
+        self._is_called_off = False
         self.lease_id = granted.lease_id
         self.time_to_live = granted.time_to_live
         self.header = granted.header
@@ -166,9 +167,10 @@ class Lease:
             back then; a lease with an id that you have chosen ends by itself. Cancelling it ends the call, and is
             followed by the same.
         """
+        check_seconds("timeout", timeout)
+        self._is_called_off = True
         if self._is_gone() and not self._is_left:
             return fail(self._expired(LEASE_REVOKE))
-        check_seconds("timeout", timeout)
         self.let_go()
         revoked = _revoke(self._calls, self.lease_id, self._is_id_ours, timeout)
         return revoked.addCallbacks(self._revoked, self._not_revoked)
@@ -187,6 +189,7 @@ class Lease:
         if self._calls.is_closed:
             self._leave()
         elif self._keeper is None:
+            self._is_called_off = False
             self._keeper = _Keeper(self, self._clock)
             self._look()
             self._keeper.start()
@@ -485,6 +488,11 @@ def _revoke(calls: Calls, lease_id: int, is_id_ours: bool, timeout: Optional[flo
     return calls.finish(LEASE_REVOKE, request, timeout, is_idempotent=None if is_id_ours else False)
 
 
+def _is_given_back(lease: Lease) -> bool:
+    """Whether its owner has revoked it, whatever came of that, and not kept it alive again."""
+    return lease._is_called_off
+
+
 # --- granting one
 
 
@@ -522,7 +530,9 @@ class _Granting:
         self._seconds = monotonic(clock)
         self._sent_at = self._seconds()
         self._deadline = 0.0
-        self._result = ContextDeferred[Lease](lambda result: result.errback(CancelledError()), Lease.revoke)
+        self._result = ContextDeferred[Lease](
+            lambda result: result.errback(CancelledError()), Lease.revoke, _is_given_back
+        )
 
     def ask(self, timeout: Optional[float]) -> ContextDeferred[Lease]:
         """Asks for it."""

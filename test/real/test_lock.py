@@ -134,6 +134,28 @@ class Held(LockCase):
             await lock.release()
         self.assertLess(*revisions)
 
+    async def test_entered_twice(self: Any) -> None:
+        """Nobody gets into a block that the lock does not guard."""
+        name = self.key(b"mylock")
+        locking = self.etcd.lock(name)
+        async with locking:
+            pass
+        async with self.client().lock(name) as other:
+            with self.assertRaises(RuntimeError):
+                async with locking:
+                    self.fail("two holders")
+            self.assertEqual(await self.queue(name), [other.key])
+        self.assertEqual(await self.queue(name), [])
+
+    async def test_entered_after_a_callback(self: Any) -> None:
+        """One that returns nothing leaves no lock behind that is held for ever."""
+        name = self.key(b"mylock")
+        seen: list[Lock] = []
+        async with self.etcd.lock(name).addCallback(seen.append) as lock:
+            self.assertEqual(seen, [lock])
+            self.assertEqual(await self.queue(name), [lock.key])
+        self.assertEqual(await self.queue(name), [])
+
     async def test_names_that_begin_alike(self: Any) -> None:
         async with self.etcd.lock(self.key(b"a")), self.etcd.lock(self.key(b"a1"), timeout=10):
             async with self.etcd.lock(self.key(b""), timeout=10):

@@ -253,3 +253,8 @@ class Lock:
     def __repr__(self) -> str:
         state = "HELD" if self.is_held else "LOST" if self._lease else "WAITING" if self._is_acquiring else "FREE"
         return f"<Lock {self.name!r} {state}>"
+
+
+def is_released(lock: Lock) -> bool:
+    """Whether a lock that was acquired has been given back by its owner; one that was lost has not."""
+    return lock._lease is None

@@ -96,6 +96,23 @@ class ContextTests(Case):
             formatEvent(event), "leaving entered after ZeroDivisionError() failed too: <Unavailable: not given back>"
         )
 
+    def test_given_back_in_the_block(self) -> None:
+        """It is not given back again; whatever became of the block."""
+        for error in (None, ZeroDivisionError()):
+            self.left.clear()
+            body: Deferred[str] = Deferred()
+            running = run(self.block(self.context(succeed("entered")), body))
+            self.leave("entered")
+            body.errback(error) if error else body.callback("done")
+            self.failureResultOf(running, ZeroDivisionError) if error else self.successResultOf(running)
+            self.assertEqual(self.left, ["entered"])
+
+    def test_given_back_by_a_callback_that_fails(self) -> None:
+        """Nor is what was given back before the block could be entered."""
+        entering = self.context(succeed("entered")).addCallback(self.leave).addCallback(lambda _: 1 // 0)
+        self.failureResultOf(run(self.block(entering)), ZeroDivisionError)
+        self.assertEqual(self.left, ["entered"])
+
     def test_enter_what_was_waited_for(self) -> None:
         """Whoever waits takes the result away; the block has it all the same."""
         entering = self.context(succeed("entered"))

@@ -261,6 +261,37 @@ class GrantTests(LeaseCase):
         self.transport.next(REVOKE).reply(REVOKED)
         self.assertEqual(self.successResultOf(running), "alive")
 
+    def test_revoked_in_the_block(self) -> None:
+        """Nothing is left to do at its end, nor to complain of; whether or not somebody waits for that."""
+
+        async def block(is_awaited: bool) -> None:
+            async with self.client.lease(30, keep_alive=True) as lease:
+                revoked = lease.revoke()
+                if is_awaited:
+                    await revoked
+
+        for is_awaited in (True, False):
+            running = run(block(is_awaited))
+            self.transport.next(GRANT).reply(GRANTED)
+            self.taken_back()
+            self.assertIsNone(self.successResultOf(running))
+            self.assert_idle()
+
+    def test_lost_in_the_block(self) -> None:
+        """That is told at its end."""
+        body: Deferred[None] = Deferred()
+
+        async def block() -> None:
+            async with self.client.lease(30, keep_alive=True):
+                await body
+
+        running = run(block())
+        self.transport.next(GRANT).reply(GRANTED)
+        self.renew(GONE)
+        body.callback(None)
+        self.failureResultOf(running, Expired)
+        self.assert_idle()
+
     async def enter(self, granting: Any) -> Any:
         async with granting as lease:
             return lease

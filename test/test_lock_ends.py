@@ -451,6 +451,31 @@ class ContextTests(LockCase):
         body.callback("done")
         self.failureResultOf(running, Expired)
 
+    async def release_in_the_block(self, is_awaited: bool) -> None:
+        async with self.client.lock(b"name") as lock:
+            released = lock.release()
+            released.addErrback(lambda failure: failure.trap(Unavailable))
+            if is_awaited:
+                await released
+
+    def test_released_in_the_block(self) -> None:
+        """Nothing is left to do at its end, nor to complain of; whether or not somebody waits for that."""
+        for is_awaited in (True, False):
+            running = run(self.release_in_the_block(is_awaited))
+            self.grant()
+            self.transport.next(TXN).reply(entered(20, None))
+            self.revoked()
+            self.assertIsNone(self.successResultOf(running))
+
+    def test_released_badly_in_the_block(self) -> None:
+        """That is told there, and tried again behind the back."""
+        running = run(self.release_in_the_block(True))
+        self.grant()
+        self.transport.next(TXN).reply(entered(20, None))
+        self.transport.next(REVOKE).reply(Unavailable(None, "refused"))
+        self.revoked()
+        self.assertIsNone(self.successResultOf(running))
+
     def test_not_acquired(self) -> None:
         """The block is not entered without the lock."""
         self.is_entered = False

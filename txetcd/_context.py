@@ -24,7 +24,8 @@ _log = Logger()
 class ContextDeferred(Deferred[T]):
     """
     Can be waited for (``lock = yield etcd.lock(...)``), and entered (``async with etcd.lock(...) as lock:``): then
-    what it was fired with is given back when the block is left, however it is left.
+    what it was fired with is given back when the block is left, however it is left, unless that was done in the block
+    already: then the call that has done it has told what came of it.
 
     It can be entered once, whether or not it was waited for before; that is a ``RuntimeError`` if what it was fired
     with was given back meanwhile. Callbacks may make something else of the result, and are waited for; the block
@@ -79,7 +80,7 @@ class ContextDeferred(Deferred[T]):
         await self._give_back(error)
 
     async def _give_back(self, error: Optional[BaseException]) -> None:
-        if self._had is None:
+        if self._had is None or self._is_given_back(self._had):
             return
         try:
             await self._leave(self._had)

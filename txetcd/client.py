@@ -636,7 +636,8 @@ class Client:
             is revoked if it is granted all the same within the timeout. If it is not known whether it was granted
             (``maybe_applied``), it is revoked behind your back as well, as far as that can be done, unless you have
             chosen its id: then it may be somebody else's, and lasts *time_to_live* seconds if it is yours. As
-            ``async with etcd.lease(10) as lease:`` the lease is revoked when the block is left. The Deferred can be
+            ``async with etcd.lease(10) as lease:`` the lease is revoked when the block is left, if it was not
+            revoked in it. That raises :class:`~txetcd.Expired` if the lease was lost meanwhile. The Deferred can be
             entered once, and not if the lease was revoked before: that is a ``RuntimeError``.
         """
         check_int("time_to_live", time_to_live, minimum=1, maximum=MAX_TIME_TO_LIVE)
@@ -665,7 +666,8 @@ class Client:
         :param time_to_live: seconds (``int``) after which the lock of an owner that has died is free.
         :returns: a Deferred that fires with the held :class:`~txetcd.Lock`. It fails with :class:`~txetcd.Timeout`, or
             as :meth:`Lock.acquire <txetcd.Lock.acquire>`; cancelling is told there. As
-            ``async with etcd.lock(name) as lock:`` the lock is released when the block is left. The Deferred can be
+            ``async with etcd.lock(name) as lock:`` the lock is released when the block is left, if it was not
+            released in it. That raises :class:`~txetcd.Expired` if the lock was lost meanwhile. The Deferred can be
             entered once, and not if the lock was released before: that is a ``RuntimeError``.
         """
         return context(Lock(self, name, time_to_live).acquire(timeout), Lock.release, is_released)

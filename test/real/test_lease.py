@@ -227,6 +227,11 @@ class Ended(LeaseCase):
                 raise ZeroDivisionError()
         self.assertEqual(await self.seconds_left(lease), -1)
 
+    async def test_block_that_revokes_its_lease(self: Any) -> None:
+        async with self.etcd.lease(60, keep_alive=True) as lease:
+            await lease.revoke()
+        await self.gone(lease)
+
     async def test_block_whose_lease_is_gone_at_the_end(self: Any) -> None:
         with self.assertRaises(Expired):
             async with self.etcd.lease(60) as lease:

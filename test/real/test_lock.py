@@ -10,7 +10,19 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults, inli
 
 from test.real.base import RealCase, on_every_server
 from test.real.test_faults import FaultCase
-from txetcd import Closed, CompCreated, Expired, KeySet, Lock, OpSet, OutcomeUnknown, Timeout, Transaction, Unavailable
+from txetcd import (
+    Closed,
+    CompCreated,
+    Expired,
+    KeySet,
+    LeaseNotFound,
+    Lock,
+    OpSet,
+    OutcomeUnknown,
+    Timeout,
+    Transaction,
+    Unavailable,
+)
 from txetcd._schema import LEASE_KEEP_ALIVE, LEASE_REVOKE, RANGE, TXN, WATCH
 from txetcd.errors import LockReleased, SessionExpired
 
@@ -133,6 +145,21 @@ class Held(LockCase):
             revisions.append(lock.revision)
             await lock.release()
         self.assertLess(*revisions)
+
+    async def test_released_in_the_block(self: Any) -> None:
+        """Whoever does that is told what came of it, and not once more at the end."""
+        async with self.etcd.lock(self.key(b"mylock")) as lock:
+            await lock.release()
+        async with self.etcd.lock(self.key(b"mylock")) as lock:
+            await self.revoke_lease_of(lock.key)
+            error = await self.assertFailure(lock.release(), LeaseNotFound)
+        self.assertIn("requested lease not found", str(error))
+
+    async def test_lost_in_the_block(self: Any) -> None:
+        with self.assertRaises(Expired):
+            async with self.etcd.lock(self.key(b"mylock"), time_to_live=2) as lock:
+                await self.revoke_lease_of(lock.key)
+                await self.soon(lock.when_lost())
 
     async def test_entered_twice(self: Any) -> None:
         """Nobody gets into a block that the lock does not guard."""

@@ -184,9 +184,14 @@ class Held(LockCase):
         self.assertEqual(await self.queue(name), [])
 
     async def test_names_that_begin_alike(self: Any) -> None:
-        async with self.etcd.lock(self.key(b"a")), self.etcd.lock(self.key(b"a1"), timeout=10):
-            async with self.etcd.lock(self.key(b""), timeout=10):
-                pass
+        """They do not wait for one another, as one of the same name does meanwhile."""
+        async with self.etcd.lock(self.key(b"a")):
+            same = await self.wait_in_line(self.key(b"a"), 2)
+            for name in (b"a1", b""):
+                async with self.etcd.lock(self.key(name), timeout=10) as other:
+                    self.assertEqual(await self.queue(self.key(name)), [other.key])
+                    self.assertFalse(same.called)
+        await (await self.soon(same)).release()
 
 
 @on_every_server()

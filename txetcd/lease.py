@@ -488,6 +488,11 @@ def _revoke(calls: Calls, lease_id: int, is_id_ours: bool, timeout: Optional[flo
     return calls.finish(LEASE_REVOKE, request, timeout, is_idempotent=None if is_id_ours else False)
 
 
+def is_left(lease: Lease) -> bool:
+    """Whether it is lost only because the client was closed, which renews it no longer."""
+    return lease._is_left
+
+
 def _is_given_back(lease: Lease) -> bool:
     """Whether its owner has revoked it, whatever came of that, and not kept it alive again."""
     return lease._is_called_off

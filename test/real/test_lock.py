@@ -453,6 +453,22 @@ class CutOff(FaultCase, LockCase):
             await self.assert_no_new_leases(leases)
         await holder.release()
 
+    async def test_closing_the_client_that_has_lost_its_watch(self: Any) -> None:
+        """As at any other time, though nothing is asked just then."""
+        holder = await self.etcd.lock(b"mylock")
+        etcd = self.client(self.proxy.url)
+        waiting = etcd.lock(b"mylock", time_to_live=600)
+        await self.until(lambda: etcd.stats().streams)
+        await self.proxy.refuse()
+        self.proxy.drop()
+        await self.until(lambda: not etcd.stats().streams)
+        await self.proxy.accept()
+        closing = etcd.close()
+        await self.assertFailure(waiting, Closed)
+        await closing
+        self.assertEqual(await self.queue(b"mylock"), [holder.key])
+        await holder.release()
+
     async def test_cancelled_while_it_is_released(self: Any) -> None:
         """The call is stuck on its way; the lock is free all the same."""
 

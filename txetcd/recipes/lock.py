@@ -11,9 +11,19 @@ from twisted.internet.task import deferLater
 
 from .._check import check_int, check_key, check_seconds
 from .._context import LeftBehind, until, within
-from ..errors import Compacted, Error, Expired, LeaseNotFound, LockReleased, SessionExpired, Timeout, Unavailable
+from ..errors import (
+    Closed,
+    Compacted,
+    Error,
+    Expired,
+    LeaseNotFound,
+    LockReleased,
+    SessionExpired,
+    Timeout,
+    Unavailable,
+)
 from ..keyset import KeySet
-from ..lease import MAX_TIME_TO_LIVE, Lease
+from ..lease import MAX_TIME_TO_LIVE, Lease, is_left
 from ..ops import Comp, CompCreated, OpGet, OpSet, Transaction
 from ..values import Outcome, Range
 from ..watch import LOOK_AGAIN, WATCH_AGAIN
@@ -72,10 +82,10 @@ class Lock:
         :param timeout: seconds, or ``None`` to wait as long as it takes.
         :returns: a Deferred that fires with this lock when it is held. It fails with :class:`~txetcd.Timeout` if it
             was not had in time; :class:`~txetcd.errors.SessionExpired` or :class:`~txetcd.Expired` if the lease was
-            lost meanwhile; or as every call. Then nothing is left behind: the key is deleted before it fails, unless
-            the server cannot be reached, when it disappears after *time_to_live*. ``maybe_applied`` of a ``Timeout`` is
-            ``False`` only if nothing is left, certainly. Cancelling it fires it at once; the key is deleted behind its
-            back.
+            lost meanwhile; :class:`~txetcd.Closed` if the client was closed; or as every call. Then nothing is left
+            behind: the key is deleted before it fails, unless the server cannot be reached, when it disappears after
+            *time_to_live*. ``maybe_applied`` of a ``Timeout`` is ``False`` only if nothing is left, certainly.
+            Cancelling it fires it at once; the key is deleted behind its back.
         :raises RuntimeError: if it is held, or waited for, already.
         """
         check_seconds("timeout", timeout)
@@ -130,10 +140,18 @@ class Lock:
             await waiting
         except CancelledError:
             if lease.state == "lost":
-                raise Expired(None, f"the lease of the lock {self.name!r} was lost while it was waited for") from None
+                raise self._lost(lease) from None
             raise
         finally:
             lost.cancel()
+
+    def _lost(self, lease: Lease) -> Error:
+        if not is_left(lease):
+            return Expired(None, f"the lease of the lock {self.name!r} was lost while it was waited for")
+        # as every call fails that was under way; between two of them it is only the lease that ends
+        error = Closed()
+        error.endpoint = ", ".join(self._etcd.endpoints)
+        return error
 
     async def _wait(self, lease: Lease) -> None:
         key = self._key_of(lease)

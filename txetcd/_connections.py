@@ -197,7 +197,7 @@ class _Connection(ProtocolWrapper):
         super().connectionLost(explained)  # type: ignore[no-untyped-call]  # of Twisted
         if self._is_secure and not self.secured.called:
             self.secured.errback(explained)
-        self.factory.heard(self)
+        self.factory.heard()
 
     def _explained(self, reason: Failure) -> Failure:
         if self._peer is not None:
@@ -232,15 +232,22 @@ def _no_tls(why: str) -> TLSFailed:
     return TLSFailed(None, f"not sent: {why}")
 
 
-OnGone = Callable[[bool], None]
-"""Called when there is no connection to an endpoint any more, with whether the other side has ended the last one."""
+OnGone = Callable[[bool], Callable[[], None]]
+"""
+Called when there is no connection to an endpoint any more, with whether the other side has ended the last one. What it
+returns is called when whoever spoke on that one has heard of its end.
+"""
+
+
+def _nothing() -> None:
+    """There is nothing to do."""
 
 
 class _Siblings:
     """
     The open connections to an endpoint.
 
-    :param on_gone: called when the last of them is gone, and what was spoken on it has heard of that.
+    :param on_gone: see :data:`OnGone`.
     """
 
     def __init__(self, on_gone: OnGone) -> None:
@@ -251,12 +258,12 @@ class _Siblings:
         """There is one more."""
         self._open.add(connection)
 
-    def lost(self, connection: _Connection) -> None:
-        """There is one less, if it ever was one."""
-        if connection in self._open:
-            self._open.remove(connection)
-            if not self._open:
-                self._on_gone(not connection.is_ended_here)
+    def lost(self, connection: Any) -> Callable[[], None]:
+        """There is one less, if it ever was one. What is returned is called when that was heard."""
+        if connection not in self._open:
+            return _nothing
+        self._open.remove(connection)
+        return _nothing if self._open else self._on_gone(not connection.is_ended_here)
 
 
 class _Counted(Factory):
@@ -270,6 +277,8 @@ class _Counted(Factory):
         self._factory = factory
         self._connections = connections
         self._siblings = siblings
+        # a factory has one connection, or several of which one is kept
+        self._when_heard: Callable[[], None] = _nothing
         self._dialect = dialect
         self._is_secure = is_secure
 
@@ -287,10 +296,11 @@ class _Counted(Factory):
     def unregisterProtocol(self, p: ProtocolWrapper) -> None:
         """Called by the wrapper when the connection is lost, before what it wraps hears of it."""
         self._connections.lost(p)
+        self._when_heard = self._siblings.lost(p)
 
-    def heard(self, p: _Connection) -> None:
+    def heard(self) -> None:
         """Called by the wrapper when what it wraps has heard of it."""
-        self._siblings.lost(p)
+        self._when_heard()
         self._connections.heard()
 
 
@@ -380,7 +390,7 @@ class Connector:
         self._dialect = dialect
 
     def endpoint(
-        self, host: str, port: int, is_secure: bool, on_gone: OnGone = lambda is_by_peer: None
+        self, host: str, port: int, is_secure: bool, on_gone: OnGone = lambda is_by_peer: _nothing
     ) -> IStreamClientEndpoint:
         """
         An endpoint, which makes connections to this *host*.

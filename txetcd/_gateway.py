@@ -282,10 +282,10 @@ class _Endpoints:
     Connects as the standard ``Agent`` does: by host name, with TLS that is verified.
 
     :param connector: makes the connections.
-    :param on_gone: called with an address when the last connection to it is gone, and whether the peer has ended it.
+    :param on_gone: as of :meth:`Connector.endpoint`, with the address before.
     """
 
-    def __init__(self, connector: Connector, on_gone: Callable[[Address, bool], None] = lambda *of_what: None) -> None:
+    def __init__(self, connector: Connector, on_gone: Optional[Callable[[Address, bool], Callable[[], None]]] = None):
         self._connector = connector
         self._on_gone = on_gone
         self._made: dict[Address, IStreamClientEndpoint] = {}
@@ -295,8 +295,8 @@ class _Endpoints:
         address = (uri.scheme, uri.host, uri.port)
         if address not in self._made:
             host = uri.host.decode("ascii").strip("[]")
-            on_gone = partial(self._on_gone, address)
-            self._made[address] = self._connector.endpoint(host, uri.port, uri.scheme == b"https", on_gone)
+            options = {} if self._on_gone is None else {"on_gone": partial(self._on_gone, address)}
+            self._made[address] = self._connector.endpoint(host, uri.port, uri.scheme == b"https", **options)
         return self._made[address]
 
 
@@ -660,7 +660,7 @@ class Gateway:
 
     def leave(self, endpoint: str) -> None:
         """See :meth:`Transport.leave <txetcd._transport.Transport.leave>`."""
-        self._fail_unsent(endpoint, better_elsewhere)
+        self._fail(self._unsent(endpoint), better_elsewhere)
 
     def keep_only(self, endpoints: Sequence[str]) -> None:
         """See :meth:`Transport.keep_only <txetcd._transport.Transport.keep_only>`."""
@@ -674,20 +674,24 @@ class Gateway:
         """See :meth:`Transport.heard_at <txetcd._transport.Transport.heard_at>`: each answer has its connection."""
         return -inf
 
-    def _fail_unsent(self, endpoint: str, error: Callable[[], Error]) -> None:
-        unsent = [call for call in self._calls if call.endpoint == endpoint and not call.is_sent]
+    def _unsent(self, endpoint: str) -> list[_Call]:
+        return [call for call in self._calls if call.endpoint == endpoint and not call.is_sent]
+
+    def _fail(self, unsent: list[_Call], error: Callable[[], Error]) -> None:
         # the last first: those wait for a place, and must not get one when an earlier one gives it back
         for call in reversed(unsent):
             call.withdraw()
         for call in unsent:
             call.leave(error())
 
-    def _gone(self, address: Address, is_by_peer: bool) -> None:
+    def _gone(self, address: Address, is_by_peer: bool) -> Callable[[], None]:
         """There is no connection for calls to *address* any more. Those that wait for a place were meant for it."""
+        unsent: list[_Call] = []
         for endpoint in {endpoint for endpoint, _ in self._urls if _address_of(endpoint) == address}:
             self.on_loss(endpoint)
-            if is_by_peer:
-                self._fail_unsent(endpoint, peer_gone)
+            unsent += self._unsent(endpoint) if is_by_peer else []
+        # not those that are asked by whoever hears of it
+        return lambda: self._fail([call for call in unsent if call in self._calls and not call.is_sent], peer_gone)
 
     def close(self) -> Deferred[None]:
         """See :meth:`Transport.close <txetcd._transport.Transport.close>`."""

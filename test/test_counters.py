@@ -4,6 +4,9 @@ What is counted of calls.
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 from test.fakes import Case, fake_client, fake_way
 from txetcd import CallRecord, CallStats, Client, ClientStats
 from txetcd import _schema as schema
@@ -73,6 +76,24 @@ class CounterTests(Case):
         self.transport.next(schema.RANGE).reply("the answer")
         self.assertEqual(self.successResultOf(answered), "the answer")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_who_is_told_raises_anything(self) -> None:
+        """That goes for what is no ``Exception``, too, however the call ends."""
+
+        def on_call(record: CallRecord) -> None:
+            raise raised("by the hook")
+
+        way = fake_way(self.clock, self.transport, A, B, policy=Backoff(0.5, 1.0))
+        self.calls = Calls(way, None, Counters(on_call))
+        kinds: list[Any] = [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError]
+        for raised in kinds:
+            answered, refused = self.calls.call(schema.RANGE, GET), self.calls.call(schema.PUT, PUT)
+            self.transport.next(schema.RANGE).reply("the answer")
+            self.assertEqual(self.successResultOf(answered), "the answer")
+            self.transport.next(schema.PUT).reply(PermissionDenied(7, "x"))
+            self.failureResultOf(refused, PermissionDenied)
+            self.cancelled(self.calls.call(schema.PUT, PUT))
+            self.assertEqual(len(self.flushLoggedErrors(raised)), 3)
 
     def test_client(self) -> None:
         """As the client offers it."""

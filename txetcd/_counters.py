@@ -57,7 +57,8 @@ class Counters:
     def _tell(self, on_call: OnCall, record: CallRecord) -> None:
         try:
             on_call(record)
-        except Exception:
+        except BaseException:
+            # also what is no Exception: the call that is reported here has yet to end
             _log.failure("{on_call} failed on {record}", on_call=on_call, record=record)
 
     def snapshot(self) -> dict[str, CallStats]:

@@ -4,7 +4,10 @@ A call that is tried until it has an answer.
 
 from __future__ import annotations
 
+import asyncio
+from fractions import Fraction
 from itertools import count
+from math import inf, nan
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -85,6 +88,14 @@ class AttemptsCase(Case):
 
     def fail_at(self, url: str, rpc: schema.Rpc, error: Error) -> None:
         self.next(url, rpc).reply(error)
+
+    def raiser(self, error: type[BaseException]) -> Any:
+        """What raises that, whatever it is called with."""
+
+        def raise_it(*args: Any) -> None:
+            raise error("as it likes")
+
+        return raise_it
 
     def get(self, *args: Any, **options: Any) -> Deferred[Any]:
         return self.calls.call(schema.RANGE, GET, *args, **options)
@@ -305,10 +316,83 @@ class FailoverTests(AttemptsCase):
 
     def test_what_raises(self) -> None:
         """A fault of ours ends the call, wherever it is."""
-        self.use(A, policy=lambda rounds: 1 // 0)
-        answered = self.get()
-        self.fail_at(A, schema.RANGE, lost())
-        self.failureResultOf(answered, ZeroDivisionError)
+        for raised in (ZeroDivisionError, KeyboardInterrupt):
+            self.use(A)
+            self.patch(self.way.endpoints, "failed", self.raiser(raised))
+            answered = self.get()
+            self.fail_at(A, schema.RANGE, lost())
+            self.failureResultOf(answered, raised)
+
+
+class PolicyTests(AttemptsCase):
+    """It is the user's, and may fail: the call has failed all the same, and says with what."""
+
+    def failed(self, policy: Any, error: Error, **options: Any) -> Error:
+        """What a write comes to that fails with *error*, after which *policy* is asked."""
+        self.use(A, policy=policy)
+        answered = self.put(**options)
+        self.fail_at(A, schema.PUT, error)
+        found: Error = self.failureResultOf(answered, Error).value
+        self.assertEqual((found.call, found.endpoint, found.attempts), ("KV.Put", A, 1))
+        self.assertEqual(self.calls.in_flight, 0)
+        return found
+
+    def test_raises(self) -> None:
+        """Anything: what it raises is the cause."""
+        kinds: list[Any] = [
+            ZeroDivisionError, KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError
+        ]  # fmt: skip
+        for raised in kinds:
+            error = refused()
+            self.assertIs(self.failed(self.raiser(raised), error), error)
+            self.assertIs(type(error.__cause__), raised)
+            self.assertFalse(error.maybe_applied)
+
+    def test_no_seconds(self) -> None:
+        """What it makes must be a number of seconds."""
+        for made, cause in (
+            (-0.1, "ValueError: retry must make a number of seconds that is not negative, not -0.1"),
+            (nan, "ValueError: retry must make a number of seconds that is not negative, not nan"),
+            ("1", "TypeError: retry must make a number of seconds or None, not str"),
+            (False, "TypeError: retry must make a number of seconds or None, not bool"),
+            (b"1", "TypeError: retry must make a number of seconds or None, not bytes"),
+            (10**400, "OverflowError: int too large to convert to float"),
+        ):
+            error = self.failed(lambda rounds, made=made: made, refused())
+            self.assertEqual(f"{type(error.__cause__).__name__}: {error.__cause__}", cause)
+
+    def test_seconds(self) -> None:
+        """A number of any kind will do; so many that no call has them are as good as ``None``."""
+        self.assertIsNone(self.failed(lambda rounds: inf, refused()).__cause__)
+        self.use(A, policy=lambda rounds: Fraction(1, 2))
+        answered = self.put()
+        self.fail_at(A, schema.PUT, refused())
+        self.clock.advance(0.5)
+        self.next(A, schema.PUT).reply("the answer")
+        self.assertEqual(self.successResultOf(answered), "the answer")
+
+    def test_another_cause(self) -> None:
+        """A cause that is there already stays; and what the policy has raised is in the log."""
+        said = Unavailable(14, "error reading from server: EOF")
+        error = self.failed(self.raiser(ZeroDivisionError), said, is_idempotent=True)
+        self.assertIs(type(error), OutcomeUnknown)
+        self.assertIs(error.__cause__, said)
+        self.assertTrue(error.maybe_applied)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_cancels_and_raises(self) -> None:
+        """After the end there is nobody else to tell."""
+        calls: list[Deferred[Any]] = []
+
+        def policy(rounds: int) -> float:
+            calls[0].cancel()
+            return 1 // 0
+
+        self.use(A, policy=policy)
+        calls.append(self.put())
+        self.fail_at(A, schema.PUT, refused())
+        self.failureResultOf(calls[0], CancelledError)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
 class DeadlineTests(AttemptsCase):

@@ -10,9 +10,10 @@ from typing import Any, Callable, Optional
 import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ._backoff import Policy, in_seconds, jittered, quorum
+from ._backoff import Policy, check_pause, in_seconds, jittered, quorum
 from ._endpoints import Endpoints
 from ._identity import Identity
 from ._messages import Empty
@@ -45,6 +46,8 @@ _TOKENS_KEPT = 8
 
 _FRESH_TOKENS = 2
 """Tokens that a call tries one right after the other; then it waits before the next one, as after other failures."""
+
+_log = Logger()
 
 
 @attrs.frozen
@@ -273,6 +276,8 @@ class Attempts:
         # what each endpoint has failed with last, and the last such failure that was no timeout
         self._reasons: dict[str, str] = {}
         self._outage: Optional[Error] = None
+        # what the policy has raised, or what is wrong with what it made
+        self._fault: Optional[BaseException] = None
         self._asks = rpc
         # what is under way; after the first attempt nothing is, until there is another one
         self._work: Deferred[Any] = succeed(None)
@@ -388,7 +393,7 @@ class Attempts:
                 on_failure(result)
             else:
                 on_success(result)
-        except Exception:
+        except BaseException:
             # what these raise is a fault of ours: it ends the call, and is not lost
             self._end(Failure())
 
@@ -468,8 +473,8 @@ class Attempts:
         delay = self._delay(step)
         if self._is_over:
             # the policy is the user's, and has cancelled the call
-            return
-        if delay is None or delay >= self._left():
+            self._log_fault()
+        elif delay is None or delay >= self._left():
             self._give_up(error)
         elif delay:
             self._waiting = self._way.clock.callLater(delay, self._begin)
@@ -507,8 +512,13 @@ class Attempts:
             return 0.0
         if len(self._round) >= len(self._way.endpoints):
             self._round.clear()
-        seconds = self._way.policy(rounds)
-        return None if seconds is None else jittered(seconds, self._way.random())
+        try:
+            seconds = check_pause(self._way.policy(rounds))
+            return None if seconds is None else jittered(seconds, self._way.random())
+        except BaseException as fault:
+            # of the user's, and no reason to lose what the call has failed with
+            self._fault = fault
+            return None
 
     # --- the end
 
@@ -526,7 +536,16 @@ class Attempts:
         error.call = self.rpc.name
         error.endpoint = ", ".join(self.tried)
         error.attempts = self.retries + 1
+        if self._fault is not None and error.__cause__ is None:
+            error.__cause__ = self._fault
+        else:
+            self._log_fault()
         self._end(Failure(error))
+
+    def _log_fault(self) -> None:
+        """What the policy has raised is told in the log, where no error can tell it."""
+        if self._fault is not None:
+            _log.failure("{policy} failed", Failure(self._fault), policy=self._way.policy)
 
     def _more_reasons(self, said: str) -> Iterator[str]:
         """What else the endpoints have failed with, unless it is the same."""

@@ -4,9 +4,12 @@ When something is tried again.
 
 from __future__ import annotations
 
-from typing import Callable, Optional
+from numbers import Real
+from typing import Any, Callable, Optional
 
 import attrs
+
+from ._check import what_came
 
 Policy = Callable[[int], Optional[float]]
 """
@@ -36,6 +39,23 @@ class Backoff:
 def never(rounds: int) -> Optional[float]:
     """The policy of trying everything once: see :data:`Policy`."""
     return None
+
+
+def check_pause(seconds: Any) -> Optional[float]:
+    """
+    *seconds*, if a policy may have made it: a number that is not negative, or ``None``.
+
+    :raises TypeError: for anything that is not a number.
+    :raises ValueError: for a negative number, or not-a-number.
+    """
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, Real):
+        raise TypeError(f"retry must make a number of seconds or None, not {what_came(seconds)}")
+    number = float(seconds)
+    if not number >= 0:
+        raise ValueError(f"retry must make a number of seconds that is not negative, not {seconds}")
+    return number
 
 
 def quorum(endpoints: int) -> int:

@@ -87,8 +87,9 @@ class Client:
         A *pool* must not be shared by clients with different ones.
     :param require_leader: let a member that is cut off from the others refuse at once, so that another one is asked.
     :param retry: how long to wait before trying again: called with the number of rounds that have failed (from 1 on; a
-        round has failed when a majority of the endpoints has), tells the seconds, or ``None`` to give up. By default
-        :class:`~txetcd.Backoff`; :func:`~txetcd.never` gives up after the first round.
+        round has failed when a majority of the endpoints has), tells the seconds, or ``None`` to give up. If it raises,
+        or what it tells is no number of seconds, that gives up, too: the call fails as it has failed, with this as the
+        ``__cause__``. By default :class:`~txetcd.Backoff`; :func:`~txetcd.never` gives up after the first round.
     :param sync_interval: ask the cluster every so many seconds which members it has, and make these the endpoints.
     :param endpoint_mapping: called with each URL (``str``) that a member advertises, tells the one that it has from
         here, or ``None`` to leave it out: for :meth:`sync_endpoints` and *sync_interval*.

@@ -142,11 +142,12 @@ class FirstAttempt:
     :param way: how.
     :param seconds: for the whole call.
     :param is_idempotent: whether it does no harm to carry it out twice; ``None`` for what the table says.
-    :param on_end: called with this, or with the :class:`Attempts` that go on from here, and the result; tells what
-        ``done`` fires with.
+    :param on_end: called with this, or with the :class:`Attempts` that go on from here, when there is an ``outcome``,
+        and before ``done`` fires with it; may change it, and may cancel ``done``, which fires it with that, too.
 
     :ivar rpc: as given.
     :ivar done: as :meth:`Calls.call <txetcd._calls.Calls.call>` promises.
+    :ivar outcome: what it fires with; ``None`` as long as that is not known.
     :ivar url: the endpoint that is asked (``str``).
     :ivar began_at: when, in seconds of the clock (``float``).
     :ivar asked_at: the same.
@@ -155,7 +156,7 @@ class FirstAttempt:
     """
 
     __slots__ = ("_way", "rpc", "_request", "_seconds", "_is_idempotent", "_on_end", "_answer", "_others", "_is_heard",
-                 "_has_left", "done", "url", "began_at", "asked_at", "metadata")  # fmt: skip
+                 "_has_left", "done", "outcome", "url", "began_at", "asked_at", "metadata")  # fmt: skip
 
     retries = 0
 
@@ -166,7 +167,7 @@ class FirstAttempt:
         request: Any,
         seconds: float,
         is_idempotent: Optional[bool],
-        on_end: Callable[[Any, Any], Any],
+        on_end: Callable[[Any], None],
     ) -> None:
         # Hot: every call comes along here, and this is why it does not begin with all that Attempts keeps.
         self._way = way
@@ -176,6 +177,7 @@ class FirstAttempt:
         self._is_idempotent = is_idempotent
         self._on_end = on_end
         self._others: Optional[Attempts] = None
+        self.outcome: Any = None
         self._is_heard = self._has_left = False
         self.began_at = self.asked_at = way.clock.seconds()
         self.url = way.endpoints.pick(self.began_at)
@@ -210,7 +212,11 @@ class FirstAttempt:
                 self._go_on(Failure())
                 return
             way.endpoints.worked(self.url)
-        self.done.callback(self._on_end(self, result))
+        self.outcome = result
+        self._on_end(self)
+        # unless whoever was told of the end has cancelled it
+        if not self.done.called:
+            self.done.callback(self.outcome)
 
     def _go_on(self, failure: Failure) -> None:
         others = Attempts(self._way, self.rpc, self._request, self._seconds, self._is_idempotent, "", self._on_end)
@@ -218,10 +224,12 @@ class FirstAttempt:
         others.go_on(self, failure, self._has_left)
 
     def _cancelled(self, _: Deferred[Any]) -> None:
-        if self._others is None:
-            self._answer.cancel()
-        else:
+        if self._others is not None:
             self._others.cancel()
+        elif self.outcome is not None:
+            self.done.callback(self.outcome)
+        else:
+            self._answer.cancel()
 
     def leave(self) -> None:
         """See :meth:`Attempts.leave`."""
@@ -238,10 +246,11 @@ class Attempts:
     :param seconds: for all of it.
     :param is_idempotent: whether it does no harm to carry it out twice; ``None`` for what the table says.
     :param endpoint: ask only this one.
-    :param on_end: called with the attempts and their result, tells what ``done`` fires with.
+    :param on_end: called with the attempts when they have an ``outcome``, as of :class:`FirstAttempt`.
 
     :ivar rpc: as given.
     :ivar done: as :meth:`Calls.call <txetcd._calls.Calls.call>` promises.
+    :ivar outcome: what it fires with; ``None`` as long as that is not known.
     :ivar url: the endpoint that was asked last; ``""`` if none was (``str``).
     :ivar asked_at: when, in seconds of the clock (``float``).
     :ivar metadata: what went along with that.
@@ -258,7 +267,7 @@ class Attempts:
         seconds: float,
         is_idempotent: Optional[bool] = None,
         endpoint: str = "",
-        on_end: Optional[Callable[[Attempts, Any], Any]] = None,
+        on_end: Optional[Callable[[Attempts], None]] = None,
     ) -> None:
         self._way = way
         self.rpc = rpc
@@ -282,6 +291,7 @@ class Attempts:
         # what is under way; after the first attempt nothing is, until there is another one
         self._work: Deferred[Any] = succeed(None)
         self._waiting: Optional[IDelayedCall] = None
+        self.outcome: Any = None
         self.url = ""
         self.asked_at = 0.0
         self.metadata = Metadata()
@@ -556,12 +566,22 @@ class Attempts:
     def _end(self, result: Any) -> None:
         if not self._is_over:
             self._is_over = True
-            if isinstance(result, CallCancelled):
-                result = Failure(result)
-            self.done.callback(result if self._on_end is None else self._on_end(self, result))
+            self.outcome = Failure(result) if isinstance(result, CallCancelled) else result
+            if self._on_end is not None:
+                self._on_end(self)
+            self._fire()
+
+    def _fire(self) -> None:
+        # unless whoever was told of the end has cancelled it
+        if not self.done.called:
+            self.done.callback(self.outcome)
 
     def cancel(self) -> None:
         """Ends it, at once."""
+        if self._is_over:
+            # whoever was told of the end cancels it
+            self._fire()
+            return
         if self._waiting is not None:
             self._waiting.cancel()
         else:

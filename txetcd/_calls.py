@@ -364,8 +364,8 @@ class Calls:
             finished.callback(None)
         return gone
 
-    def _ended(self, attempts: Union[FirstAttempt, Attempts], result: Any) -> Any:
-        answer, rpc = attempts.done, attempts.rpc
+    def _ended(self, attempts: Union[FirstAttempt, Attempts]) -> None:
+        answer, rpc, result = attempts.done, attempts.rpc, attempts.outcome
         must_finish = self._under_way.pop(answer)
         if must_finish and self._when_finished:
             # what follows from this call is asked by the callbacks that come after this one
@@ -376,9 +376,10 @@ class Calls:
             self._closed.discard(answer)
             if is_closed and isinstance(result, Failure) and isinstance(result.value, CallCancelled):
                 result = Failure(self.located(Closed(maybe_applied=result.value.maybe_applied), rpc))
+                attempts.outcome = result
         seconds = self._clock.seconds() - attempts.began_at
+        # last, because whoever is told of it may cancel whatever he likes
         self._counters.count(rpc.name, attempts.url, seconds, max(attempts.retries, 0), result)
-        return result
 
     def _check_finished(self) -> None:
         while self._when_finished and not self._under_way:

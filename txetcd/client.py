@@ -93,8 +93,8 @@ class Client:
     :param sync_interval: ask the cluster every so many seconds which members it has, and make these the endpoints.
     :param endpoint_mapping: called with each URL (``str``) that a member advertises, tells the one that it has from
         here, or ``None`` to leave it out: for :meth:`sync_endpoints` and *sync_interval*.
-    :param on_call: called with a :class:`~txetcd.CallRecord` for each call that has ended, to measure with. What it
-        raises is logged.
+    :param on_call: called with a :class:`~txetcd.CallRecord` for each call that has ended, to measure with, just before
+        its Deferred fires: to cancel that comes too late. What it raises is logged.
 
     :ivar reactor: as given.
     """

@@ -128,6 +128,36 @@ class CallTests(Case):
         self.assertIs(self.failureResultOf(answered, Timeout).value.maybe_applied, True)
 
 
+    def test_cannot_be_sent(self) -> None:
+        """What a transport raises is what the call fails with; nothing of it is left, and closing works."""
+        self.patch(self.transport, "call", self.cannot)
+        for raised in (UnicodeError, KeyboardInterrupt):
+            self.raised: type[BaseException] = raised
+            for urls in ((URL,), (URL, "http://other")):
+                for options in ({}, {"endpoint": URL}):
+                    self.calls = Calls(fake_way(self.clock, self.transport, *urls))
+                    self.failureResultOf(self.calls.call(schema.PUT, PUT, **options), raised)
+                    self.failureResultOf(self.calls.finish(schema.LEASE_GRANT, LeaseGrantRequest(10)), raised)
+                    self.assertEqual(self.calls.in_flight, 0)
+                    self.successResultOf(self.calls.close())
+
+    def cannot(self, *args: Any) -> None:
+        raise self.raised("cannot be sent")
+
+    def test_cannot_be_sent_again(self) -> None:
+        """Later on, too, at once or after a pause."""
+        for urls, pause in (((URL,), 0.1), ((URL, "http://other"), 0.0)):
+            self.calls = Calls(fake_way(self.clock, self.transport, *urls, policy=lambda rounds: 0.1))
+            answered = self.calls.call(schema.PUT, PUT)
+            self.raised = UnicodeError
+            patch = self.patch(self.transport, "call", self.cannot)
+            self.transport.next(schema.PUT).reply(Unavailable(None, "not sent"))
+            self.clock.advance(pause)
+            patch.restore()
+            self.failureResultOf(answered, UnicodeError)
+            self.assertEqual(self.calls.in_flight, 0)
+
+
 class CloseTests(Case):
     """Closing."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Callable, Optional
 
 import attrs
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -190,7 +190,11 @@ class FirstAttempt:
         has_others = len(way.endpoints) > 1
         if has_others and is_repeatable(self.rpc, self._is_idempotent):
             seconds *= _SHARE
-        self._answer = way.transport.call(self.url, self.rpc, self._request, seconds, self.metadata)
+        try:
+            self._answer = way.transport.call(self.url, self.rpc, self._request, seconds, self.metadata)
+        except BaseException:
+            # as what it cannot encode
+            self._answer = fail()
         if has_others:
             self._is_heard = way.silence.began(self)
         self._answer.addBoth(self._came)
@@ -370,7 +374,10 @@ class Attempts:
         way = self._way
         self._asks = rpc
         self.metadata = way.metadata(rpc, request)
-        answer = way.transport.call(self.url, rpc, request, self._share(rpc), self.metadata)
+        try:
+            answer = way.transport.call(self.url, rpc, request, self._share(rpc), self.metadata)
+        except BaseException:
+            return fail()
         if self._endpoint or not way.silence.began(self):
             return answer
         return answer.addBoth(self._heard, needs_leader(rpc, request))

@@ -208,6 +208,22 @@ class CloseTests(Case):
         self.calls.close()
         self.assertEqual(len(told), 1)
 
+    def test_ended_meanwhile(self) -> None:
+        """What somebody has ended, who was told of another one, is let alone: he goes on with something else."""
+        for is_to_finish in (False, True):
+            self.calls = Calls(fake_way(self.clock, self.transport))
+            ask = self.calls.finish if is_to_finish else self.calls.call
+            other: Deferred[str] = Deferred()
+            first = ask(schema.PUT, PUT).addErrback(lambda _: other)
+            second = ask(schema.PUT, PUT).addErrback(lambda _: first.cancel())
+            self.calls.close()
+            self.calls.close()
+            self.clock.advance(0)
+            self.successResultOf(second)
+            self.assertNoResult(first)
+            other.callback("went on")
+            self.assertEqual(self.successResultOf(first), "went on")
+
     def finishing(self) -> tuple[Deferred[Any], Deferred[Any]]:
         """A call that should be finished, and the closing that waits for it."""
         finishing = self.calls.finish(schema.LEASE_GRANT, LeaseGrantRequest(10))

@@ -337,7 +337,8 @@ class Calls:
     def _cancel(self, is_meant: Callable[[bool], bool]) -> None:
         # the last first: those wait for a connection, and must not get one when an earlier one gives it back
         for answer, must_finish in reversed(list(self._under_way.items())):
-            if is_meant(must_finish):
+            # whoever is told of one may end others: what has become of those is none of our business
+            if is_meant(must_finish) and answer in self._under_way:
                 self._closed.add(answer)
                 answer.cancel()
 

@@ -8,7 +8,10 @@ from typing import Any, Optional
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from test.test_ops import nested
+from test.test_protobuf import innermost, with_little_stack
 from txetcd import _messages as m
+from txetcd._answers import flaw_of
 from txetcd._json import decode, decode_line, encode, error_of
 from txetcd._schema import MESSAGES, RPCS
 from txetcd.errors import (
@@ -22,7 +25,7 @@ from txetcd.errors import (
     Unimplemented,
 )
 from txetcd.keyset import KeySet
-from txetcd.ops import CompValue, CompVersion, OpDel, OpGet, OpSet, OpTxn, Transaction
+from txetcd.ops import MAX_DEPTH, CompValue, CompVersion, OpDel, OpGet, OpSet, OpTxn, Transaction
 from txetcd.values import (
     Alarm,
     AuthStatus,
@@ -239,6 +242,23 @@ class DecodeTests(SynchronousTestCase):
                 self.assertIsInstance(decode(RPCS["KV.Txn"], 200, body), Outcome)
             except (ProtocolViolation, RecursionError) as error:
                 self.assertIs(ProtocolViolation, type(error), f"{depth} deep")
+
+    def test_answer_to_what_is_nested(self) -> None:
+        """
+        What is asked as deep as can be can be sent, and its answer be read, with more than a third of Python's stack
+        used for other calls.
+        """
+        request, inner = nested(MAX_DEPTH), b'"succeeded":true,"responses":[{"response_txn":{' * MAX_DEPTH
+        innermost_answer = b'"succeeded":true,"responses":[{"response_put":{}}]'
+        body = b'{"header":{"revision":"5"},' + inner + innermost_answer + b"}}]" * MAX_DEPTH + b"}"
+
+        def checked() -> Outcome:
+            self.assertGreater(len(encode(RPCS["KV.Txn"], request)), 20 * MAX_DEPTH)
+            outcome: Outcome = decode(RPCS["KV.Txn"], 200, body)
+            self.assertIsNone(flaw_of(RPCS["KV.Txn"], request, outcome))
+            return outcome
+
+        self.assertEqual([Revision()], innermost(with_little_stack(600, checked)).responses)
 
     def test_nothing_but_base64(self) -> None:
         """What is not base64 is not passed over, wherever it is and however the lengths come out."""

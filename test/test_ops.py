@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from typing import Any, Callable, Optional
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from txetcd._check import INT64_MAX, INT64_MIN
 from txetcd.keyset import KeySet
 from txetcd.ops import (
+    MAX_DEPTH,
     Comp,
     CompCreated,
     CompLease,
@@ -304,6 +306,33 @@ class TransactionTests(SynchronousTestCase):
         self.assertEqual(Transaction([], [OpGet(b"k")]), Transaction(None, (OpGet(b"k"),), ()))
         self.assertNotEqual(Transaction([], [OpGet(b"k")]), Transaction([], [], [OpGet(b"k")]))
         self.assertEqual(hash(Transaction()), hash(Transaction([])))
+
+    def test_depth(self) -> None:
+        """It is that of the deepest operation, whether it is done if the comparisons hold, or if not."""
+        self.assertEqual(Transaction([], [OpGet(b"k")], [OpSet(b"k", b"v")]).depth, 0)
+        for deep in (nested(1), nested(7)):
+            inner = OpTxn(deep)
+            for ops in ([inner], [OpTxn(Transaction()), inner, OpTxn(Transaction()), OpGet(b"k")]):
+                self.assertEqual(Transaction([], ops).depth, deep.depth + 1)
+                self.assertEqual(Transaction([], [OpGet(b"k")], ops).depth, deep.depth + 1)
+                self.assertEqual(Transaction([], [OpTxn(Transaction())], ops).depth, deep.depth + 1)
+                self.assertEqual(attrs.evolve(deep, failure=ops).depth, deep.depth + 1)
+
+    def test_too_deep(self) -> None:
+        """Nobody would carry it out; as deep as that, all can be done with it that can be done with others."""
+        deep = nested(MAX_DEPTH)
+        self.assertEqual(deep.depth, 128)
+        error = self.assertRaises(ValueError, OpTxn, deep)
+        self.assertEqual(str(error), "transaction is nested too deep: no more than 128 may be in one another")
+        self.assertEqual((deep, hash(deep), repr(deep)), (other := nested(MAX_DEPTH), hash(other), repr(other)))
+
+
+def nested(depth: int) -> Transaction:
+    """A transaction within a transaction, so many times; the innermost writes."""
+    txn = Transaction([], [OpSet(b"k", b"v")])
+    for _ in range(depth):
+        txn = Transaction([], [OpTxn(txn)])
+    return txn
 
 
 def _parts(txn: Transaction) -> tuple[Any, ...]:

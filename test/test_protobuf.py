@@ -8,19 +8,21 @@ sized in field 1, ``10`` and ``12`` in field 2, ``18`` and ``1a`` in field 3.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Callable
 
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
+from test.test_ops import nested as nested_request
 from txetcd import _messages as m
 from txetcd import _protobuf
 from txetcd import _schema as schema
+from txetcd._answers import flaw_of
 from txetcd._protobuf import decode, encode, source_of_decoder, source_of_encoder
 from txetcd._schema import MESSAGES, RPCS
 from txetcd.errors import ProtocolViolation
 from txetcd.keyset import KeySet
-from txetcd.ops import CompValue, CompVersion, OpDel, OpGet, OpSet, OpTxn, Transaction
+from txetcd.ops import MAX_DEPTH, CompValue, CompVersion, OpDel, OpGet, OpSet, OpTxn, Transaction
 from txetcd.values import Alarm, Deleted, Event, Hash, Header, KeyValue, Member, Outcome, Range, Revision, Status
 
 # --- requests
@@ -275,6 +277,32 @@ def nested(depth: int) -> bytes:
     return data
 
 
+def nested_answer(depth: int) -> bytes:
+    """The answer to a transaction within a transaction, so many times; the innermost wrote."""
+    data = b"\x10\x01\x1a\x02\x12\x00"
+    for _ in range(depth):
+        data = b"\x22" + encoded_size(data) + data
+        data = b"\x10\x01\x1a" + encoded_size(data) + data
+    return b"\x0a\x02\x18\x05" + data
+
+
+def innermost(outcome: Any) -> Outcome:
+    """What the innermost transaction came to, of which each but that has one within."""
+    while isinstance(outcome.responses[0], Outcome):
+        (outcome,) = outcome.responses
+    found: Outcome = outcome
+    return found
+
+
+def with_little_stack(frames: int, function: Callable[[], Any]) -> Any:
+    """Calls *function* from so deep within calls that Python allows as many more."""
+
+    def dive(left: int) -> Any:
+        return dive(left - 1) if left > 0 else function()
+
+    return dive(sys.getrecursionlimit() - len(list(_frames())) - frames)
+
+
 def encoded_size(data: bytes) -> bytes:
     size = len(data)
     return bytes((size & 127 | 128, size >> 7 & 127 | 128, size >> 14))
@@ -311,26 +339,34 @@ class DecodeTests(SynchronousTestCase):
                     self.assertEqual(1, len(str(error).splitlines()))
 
     def test_nested(self) -> None:
-        """Transactions are read 50 deep, and groups 100."""
-        answer, depth = decode(schema.TXN, nested(50)), 0
+        """Transactions are read as deep as they can be asked, with what the innermost does, and groups 100 deep."""
+        answer, depth = decode(schema.TXN, nested(MAX_DEPTH + 1)), 0
         while answer.responses:
             (answer,), depth = answer.responses, depth + 1
-        self.assertEqual(50, depth)
-        error = self.assertRaises(ProtocolViolation, decode, schema.TXN, nested(51))
+        self.assertEqual(129, depth)
+        error = self.assertRaises(ProtocolViolation, decode, schema.TXN, nested(MAX_DEPTH + 2))
         self.assertEqual("not a TxnResponse: it is nested too deep", str(error))
         self.assertRaises(ProtocolViolation, decode, schema.TXN, nested(10_000))
         self.assertEqual(Range([]), decode(schema.RANGE, b"\x7b" * 100 + b"\x7c" * 100))
 
+    def test_answer_to_what_is_nested(self) -> None:
+        """What is asked as deep as can be can be sent, and its answer be read, with a third of Python's stack left."""
+        request, answer = nested_request(MAX_DEPTH), nested_answer(MAX_DEPTH)
+
+        def checked() -> Outcome:
+            self.assertGreater(len(encode(schema.TXN, request)), 5 * MAX_DEPTH)
+            outcome: Outcome = decode(schema.TXN, answer)
+            self.assertIsNone(flaw_of(schema.TXN, request, outcome))
+            return outcome
+
+        self.assertEqual([Revision()], innermost(with_little_stack(350, checked)).responses)
+
     def test_no_stack_left(self) -> None:
         """Whoever decodes deep within calls gets one of our errors, and none of Python's."""
 
-        def dive(frames: int) -> Any:
-            return dive(frames - 1) if frames else decode(schema.TXN, nested(50))
-
-        depth = len(list(_frames()))
         for left in (20, 40, 60, 80):
             try:
-                self.assertIsInstance(dive(sys.getrecursionlimit() - depth - left), Outcome)
+                self.assertIsInstance(with_little_stack(left, lambda: decode(schema.TXN, nested(50))), Outcome)
             except ProtocolViolation as error:
                 self.assertIsInstance(error.__cause__, RecursionError)
 

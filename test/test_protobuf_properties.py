@@ -22,7 +22,8 @@ from txetcd import _schema as schema
 from txetcd._protobuf import decode, encode
 from txetcd._schema import BY_CHOICE, BY_NAME, ENUMS, RPCS, Rpc
 from txetcd.errors import ProtocolViolation
-from txetcd.values import Header
+from txetcd.ops import MAX_DEPTH
+from txetcd.values import Header, Outcome
 
 # --- Google's side
 
@@ -325,9 +326,16 @@ class DecodeTests(SynchronousTestCase):
         self.assertEqual([], differences(rpc.response, decode(rpc, data), CLASSES[rpc.response].FromString(data)))
 
     def test_nested(self) -> None:
-        """All have limits of about the same size."""
-        for depth in (45, 55):
+        """
+        Groups have limits of about the same size. Google's decoders stop at 100 levels, ours goes on as deep as a
+        transaction may be that etcd carries out: what is read there is the same, with more around it.
+        """
+        for depth in (45, MAX_DEPTH + 5):
             self.assert_same(schema.TXN, nested(depth))
+        for depth in range(46, MAX_DEPTH + 2):
+            outcome = decode(schema.TXN, nested(depth))
+            self.assertEqual(Outcome(False, responses=[decode(schema.TXN, nested(depth - 1))]), outcome)
+        self.assertRaises(DecodeError, CLASSES["TxnResponse"].FromString, nested(MAX_DEPTH))
         for depth in (90, 110):
             self.assert_same(schema.RANGE, b"\x7b" * depth + b"\x7c" * depth)
 

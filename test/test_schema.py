@@ -112,6 +112,8 @@ NOT_SENT = {
     ops.OpGet: {"sort_order"},
     # it is sent as `result`
     ops.Comp: {"compare"},
+    # it is seen from the operations
+    ops.Transaction: {"depth"},
 }
 
 

@@ -77,7 +77,7 @@ def _encoder_of(type_: str) -> Encoder:
 def _field_encoder(field: schema.Field) -> Encoder:
     encode = _encoder_of(field.type)
     if field.repeated:
-        return lambda values: [encode(value) for value in values]
+        return lambda values: list(map(encode, values))
     return encode
 
 
@@ -96,8 +96,8 @@ def _message_encoder(message: schema.Message) -> Encoder:
 
 
 def _choice_encoder(field: schema.Field) -> Encoder:
-    encode = _encoder_of(field.type)
-    return lambda value: {field.name: encode(value)}
+    by_class = _ENCODERS.setdefault(field.type, {})
+    return lambda value: {field.name: by_class[type(value)](value)}
 
 
 _dump = json.JSONEncoder(separators=(",", ":")).encode
@@ -178,14 +178,16 @@ def _enum_decoder(names: tuple[str, ...]) -> Decoder:
     return decode
 
 
-_DECODERS: dict[str, Decoder] = {}
+_DECODERS: dict[str, Decoder] = {
+    **_SCALAR_DECODERS,
+    **{name: _enum_decoder(names) for name, names in schema.ENUMS.items()},
+}
+"""By the name of the type; those of messages are added below."""
 
 
 def _decoder_of(type_: str) -> Decoder:
-    if type_ in _SCALAR_DECODERS:
-        return _SCALAR_DECODERS[type_]
-    if type_ in schema.ENUMS:
-        return _enum_decoder(schema.ENUMS[type_])
+    if type_ in _DECODERS:
+        return _DECODERS[type_]
     return lambda document: _DECODERS[type_](document)
 
 
@@ -193,14 +195,14 @@ def _decoded_or_none(decode: Decoder) -> Decoder:
     return lambda document: None if document is None else decode(document)
 
 
-def _series_decoder(decode: Decoder) -> Decoder:
+def _series_decoder(type_: str) -> Decoder:
     def decode_all(documents: Any) -> list[Any]:
         if documents is None:
             return []
         # a text and an object can be gone through as well
         if type(documents) is not list:
             raise TypeError("not a list")
-        return [decode(document) for document in documents]
+        return list(map(_DECODERS[type_], documents))
 
     return decode_all
 
@@ -212,9 +214,9 @@ def _header(document: Any) -> Header:
 def _field_decoder(field: schema.Field, is_required: bool) -> Decoder:
     if field.type == "ResponseHeader":
         return _header
-    decode = _decoder_of(field.type)
     if field.repeated:
-        return _series_decoder(decode)
+        return _series_decoder(field.type)
+    decode = _decoder_of(field.type)
     if is_required or field.type in _SCALAR_DECODERS or field.type in schema.ENUMS:
         return decode
     return _decoded_or_none(decode)
@@ -230,17 +232,20 @@ def _message_decoder(message: schema.Message) -> Decoder:
 
     def decode(document: Any) -> Any:
         get = document.get
-        return cls(*[read(get(name)) for name, read in plan])
+        values = []
+        for name, read in plan:
+            values.append(read(get(name)))
+        return cls(*values)
 
     return decode
 
 
 def _choice_decoder(choice: schema.Choice) -> Decoder:
-    decoders = {field.name: _decoder_of(field.type) for _, field in choice.choices}
+    types = {field.name: field.type for _, field in choice.choices}
 
     def decode(document: Any) -> Any:
         ((name, chosen),) = document.items()
-        return decoders[name](chosen)
+        return _DECODERS[types[name]](chosen)
 
     return decode
 

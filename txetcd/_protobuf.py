@@ -42,6 +42,7 @@ from ._codegen import compiled, draft, indented, text
 from ._runs import key_values
 from ._varint import long_number, read_varint, varint
 from .errors import ProtocolViolation
+from .ops import MAX_DEPTH
 
 Encoder = Callable[[Any], bytes]
 Decoder = Callable[[bytes, int, int, int, Any], Any]
@@ -181,11 +182,13 @@ def encode(rpc: schema.Rpc, request: Any) -> bytes:
 
 # --- in
 
-_CHOICES_WITHIN = 50
-"""How deep choices may be in one another. With the messages that they choose these are the 100 levels that Google's
-decoders allow; nothing can be within itself without a choice."""
+_CHOICES_WITHIN = MAX_DEPTH + 1
+"""How deep choices may be in one another: what the innermost transaction does is one, too. Google's decoders stop at
+100 levels, which are 50 choices with the messages that they choose; but etcd does what is nested deeper, and then that
+must be told. Nothing can be within itself without a choice."""
 
 _GROUPS_WITHIN = 100
+"""As in Google's decoders."""
 
 _BEYOND = "a field is longer than its message"
 

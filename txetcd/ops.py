@@ -29,6 +29,10 @@ _RESULTS = {"==": "EQUAL", "!=": "NOT_EQUAL", ">": "GREATER", "<": "LESS"}
 _COMPS = "Comp (CompValue, CompVersion, CompCreated, CompModified, CompLease)"
 _OPS = "Op (OpGet, OpSet, OpDel, OpTxn)"
 
+MAX_DEPTH = 128
+"""How many transactions may be in one another, the outermost not counted: more than etcd takes, unless it is told to,
+and not so many that Python's own limit would be reached."""
+
 
 def lease_id_of(lease: Any) -> int:
     """
@@ -369,11 +373,23 @@ class Transaction:
     :param compare: the comparisons (list of :class:`Comp`); all must hold. None at all do hold.
     :param success: what to do if they hold (list of :class:`Op`).
     :param failure: what to do if they do not (list of :class:`Op`).
+
+    :ivar depth: how many :class:`OpTxn` are in one another in it (``int``).
     """
 
     compare: tuple[Comp, ...]
     success: tuple[Op, ...]
     failure: tuple[Op, ...]
+    depth: int = attrs.field(init=False, eq=False)
+
+    @depth.default
+    def _depth(self) -> int:
+        depth = 0
+        for ops in (self.success, self.failure):
+            for op in ops:
+                if isinstance(op, OpTxn):
+                    depth = max(depth, op.transaction.depth + 1)
+        return depth
 
     def __init__(
         self,
@@ -394,7 +410,8 @@ class Transaction:
 @attrs.frozen(init=False, repr=False)
 class OpTxn(Op):
     """
-    Carries out a transaction inside a transaction.
+    Carries out a transaction inside a transaction. No more than 128 may be in one another; etcd refuses more than 128
+    operations (``--max-txn-ops``), those around a transaction counted in.
 
     :param transaction: the inner one (:class:`Transaction`).
     """
@@ -404,6 +421,8 @@ class OpTxn(Op):
     def __init__(self, transaction: Transaction) -> None:
         if not isinstance(transaction, Transaction):
             raise TypeError(f"transaction must be a Transaction, not {what_came(transaction)}")
+        if transaction.depth >= MAX_DEPTH:
+            raise ValueError(f"transaction is nested too deep: no more than {MAX_DEPTH} may be in one another")
         self.__attrs_init__(transaction)
 
     def __repr__(self) -> str:

@@ -271,15 +271,29 @@ class Nested(_Txn):
                 way = b"-".join(b"yes" if held else b"no" for held in (outer, inner))
                 self.assertEqual(await self.names(), [way])
 
-    async def test_deep(self: Any) -> None:
-        txn = Transaction([], [OpSet(self.key(b"a"), b"")])
-        for _ in range(5):
+    def deep(self: Any, depth: int) -> Transaction:
+        txn = Transaction([], [OpSet(self.key(b"%d" % depth), b"")])
+        for _ in range(depth):
             txn = Transaction([], [OpTxn(txn)])
-        outcome = await self.etcd.transact(txn)
-        for _ in range(5):
-            (outcome,) = outcome.responses
-            self.assertTrue(outcome.succeeded)
-        self.assertEqual(await self.names(), [b"a"])
+        return txn
+
+    async def test_deep(self: Any) -> None:
+        """As deep as etcd takes it: with the write there are 128 operations then, one at each level."""
+        for depth in (5, 49, 50, 99, 100, 127):
+            outcome = await self.etcd.transact(self.deep(depth))
+            for _ in range(depth):
+                (outcome,) = outcome.responses
+                self.assertTrue(outcome.succeeded)
+            self.assertEqual([type(response) for response in outcome.responses], [Revision])
+            self.assertEqual((await self.kv(b"%d" % depth)).version, 1)
+
+    async def test_too_deep(self: Any) -> None:
+        """Deeper than that etcd refuses it; and so do we, if etcd might not."""
+        with self.assertRaises(TooManyOps):
+            await self.etcd.transact(self.deep(128))
+        self.assertEqual(await self.names(), [])
+        with self.assertRaises(ValueError):
+            self.deep(129)
 
     async def test_submit(self: Any) -> None:
         """It is the outer comparison that fails it."""

@@ -38,6 +38,7 @@ from txetcd.errors import (
     NoLeader,
     OutcomeUnknown,
     PermissionDenied,
+    ProtocolViolation,
     Timeout,
     TLSFailed,
     Unavailable,
@@ -155,6 +156,31 @@ class FailoverTests(AttemptsCase):
         answered = self.get(endpoint=B)
         self.fail_at(B, schema.RANGE, TLSFailed(None, "not sent: has expired"))
         self.assertEqual(self.failureResultOf(answered, TLSFailed).value.attempts, 1)
+
+    def test_no_etcd(self) -> None:
+        """What only reads is asked elsewhere if no etcd has answered; a write is not, for it may have been applied."""
+        answered = self.get()
+        self.fail_at(A, schema.RANGE, ProtocolViolation("not JSON"))
+        self.next(B, schema.RANGE).reply("the answer")
+        self.assertEqual(self.successResultOf(answered), "the answer")
+        for is_idempotent in (None, True):
+            self.use(A, B, C)
+            answered = self.put(is_idempotent=is_idempotent)
+            self.fail_at(A, schema.PUT, ProtocolViolation("not JSON"))
+            error = self.failureResultOf(answered, ProtocolViolation).value
+            self.assertEqual((error.maybe_applied, error.endpoint, error.attempts), (True, A, 1))
+
+    def test_no_etcd_anywhere(self) -> None:
+        """Each is asked once, unless another one may come back; a chosen one is the only one."""
+        answered = self.get()
+        for url, seconds in ((A, 0), (B, 0.1), (C, 0)):
+            self.fail_at(url, schema.RANGE, ProtocolViolation("not JSON"))
+            self.clock.advance(seconds)
+        error = self.failureResultOf(answered, ProtocolViolation).value
+        self.assertEqual((error.attempts, error.endpoint), (3, f"{A}, {B}, {C}"))
+        answered = self.get(endpoint=B)
+        self.fail_at(B, schema.RANGE, ProtocolViolation("not JSON"))
+        self.assertEqual(self.failureResultOf(answered, ProtocolViolation).value.attempts, 1)
 
     def test_no_time_to_learn(self) -> None:
         """What was learned before the last attempt, which had no time, is told as well."""

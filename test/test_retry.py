@@ -31,7 +31,7 @@ TABLE: list[tuple[Error, Next, Next, Next, bool]] = [
     (errors.NotSupportedForLearner(14, "x"), ELSEWHERE, ELSEWHERE, ELSEWHERE, True),
     (errors.WrongCluster(1, 2), OTHERS, GIVE_UP, GIVE_UP, True),
     (errors.TLSFailed(None, "not sent"), OTHERS, OTHERS, OTHERS, True),
-    (errors.ProtocolViolation("odd"), GIVE_UP, GIVE_UP, GIVE_UP, True),
+    (errors.ProtocolViolation("odd"), OTHERS, GIVE_UP, GIVE_UP, True),
     (errors.InvalidAuthToken(16, "x"), TOKEN, TOKEN, TOKEN, False),
     (errors.AuthOldRevision(3, "x"), TOKEN, TOKEN, TOKEN, False),
     (errors.UserEmpty(3, "x"), TOKEN, TOKEN, TOKEN, False),
@@ -68,9 +68,14 @@ class DecisionTests(SynchronousTestCase):
     def test_idempotent(self) -> None:
         """What the caller permits, a lost answer included; but not what is no outage."""
         for error, of_a_read, _, _, _ in TABLE:
-            if not isinstance(error, errors.WrongCluster):
+            if not isinstance(error, (errors.WrongCluster, errors.ProtocolViolation)):
                 told = explained(copy_of(error), schema.PUT)
                 self.assertIs(next_step(schema.PUT, told, True, True), of_a_read, error)
+
+    def test_idempotent_but_no_etcd(self) -> None:
+        """What answers a write and is no etcd may have done anything."""
+        for error in (errors.WrongCluster(1, 2), errors.ProtocolViolation("odd")):
+            self.assertIs(next_step(schema.PUT, explained(error, schema.PUT), True, True), GIVE_UP)
 
     def test_without_credentials(self) -> None:
         """A token of the user's is not refreshed."""

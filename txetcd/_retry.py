@@ -71,6 +71,9 @@ def next_step(rpc: Rpc, error: Error, is_idempotent: Optional[bool], has_credent
         return Next.TOKEN if has_credentials else Next.GIVE_UP
     if isinstance(error, (TLSFailed, WrongProtocol, WrongCluster)) and not error.maybe_applied:
         return Next.OTHERS
+    if isinstance(error, ProtocolViolation) and rpc.is_read:
+        # something in between may be broken, and will answer so again
+        return Next.OTHERS
     if isinstance(error, NotSupportedForLearner):
         return Next.ELSEWHERE
     if _is_outage(error) and (not error.maybe_applied or is_repeatable(rpc, is_idempotent)):

@@ -12,6 +12,7 @@ from test.fakes import URL, Case, fake_way
 from txetcd import _schema as schema
 from txetcd._calls import DEFAULT_TIMEOUT, GRACE, Calls
 from txetcd._messages import Empty, LeaseGrantRequest, LeaseRevokeRequest
+from txetcd._protobuf import encode
 from txetcd.errors import (
     RESOURCE_EXHAUSTED,
     UNAVAILABLE,
@@ -26,6 +27,7 @@ from txetcd.errors import (
     ProtocolViolation,
     RequestCanceled,
     RequestTooLarge,
+    ResourceError,
     Timeout,
     Unavailable,
     Unimplemented,
@@ -34,6 +36,9 @@ from txetcd.ops import OpGet, OpSet
 
 PUT = OpSet(b"key", b"value")
 GET = OpGet(b"key")
+
+PUT_SIZE = len(encode(schema.PUT, PUT))
+TOO_LARGE = "grpc: received message larger than max ({} vs. 2)"
 
 
 class CallTests(Case):
@@ -100,6 +105,8 @@ class CallTests(Case):
             (Error(UNKNOWN, "whatever"), OutcomeUnknown, True),
             (Error(9, "whatever"), Error, False),
             (RequestTooLarge(3, "etcdserver: request is too large"), RequestTooLarge, False),
+            (RequestTooLarge(RESOURCE_EXHAUSTED, TOO_LARGE.format(PUT_SIZE)), RequestTooLarge, False),
+            (ResourceError(RESOURCE_EXHAUSTED, "no room"), OutcomeUnknown, True),
             (Unimplemented(12, "no such call"), Unimplemented, False),
             (ProtocolViolation("odd"), ProtocolViolation, True),
             (Timeout("not sent"), Timeout, False),
@@ -119,6 +126,19 @@ class CallTests(Case):
         answered = self.calls.call(schema.RANGE, GET)
         self.transport.next(schema.RANGE).reply(ProtocolViolation("odd"))
         self.assertIs(self.failureResultOf(answered, ProtocolViolation).value.maybe_applied, False)
+
+    def test_too_large_for_whom(self) -> None:
+        """A gateway that has no room for the answer says the same as a server that has none for the request."""
+        text = TOO_LARGE.format(PUT_SIZE + 1)
+        answered = self.calls.call(schema.PUT, PUT)
+        self.transport.next(schema.PUT).reply(RequestTooLarge(RESOURCE_EXHAUSTED, text))
+        error = self.failureResultOf(answered, OutcomeUnknown).value
+        self.assertEqual((error.maybe_applied, error.code, error.message), (True, RESOURCE_EXHAUSTED, text))
+        self.assertIs(type(error.__cause__), ResourceError)
+        answered = self.calls.call(schema.RANGE, GET)
+        self.transport.next(schema.RANGE).reply(RequestTooLarge(RESOURCE_EXHAUSTED, text))
+        error = self.failureResultOf(answered).value
+        self.assertEqual((type(error), error.maybe_applied, error.message), (ResourceError, False, text))
 
     def test_late_write_that_may_be_repeated(self) -> None:
         """That a call may be repeated does not mean that it was not applied: a lease is revoked, its keys are gone."""

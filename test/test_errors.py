@@ -40,11 +40,13 @@ from txetcd.errors import (
     LeaseNotFound,
     OutcomeUnknown,
     ProtocolViolation,
+    RequestTooLarge,
     Timeout,
     Unavailable,
     bare_text,
     class_for,
     is_ambiguous,
+    is_of_request,
     refusal,
 )
 from txetcd.values import Header, KeyValue
@@ -215,7 +217,9 @@ UNKNOWN_TEXTS: list[tuple[Optional[int], str, bool]] = [
     (INVALID_ARGUMENT, "something new", False),
     (NOT_FOUND, "something new", False),
     (PERMISSION_DENIED, "something new", False),
-    (RESOURCE_EXHAUSTED, "something new", False),
+    (RESOURCE_EXHAUSTED, "something new", True),
+    (RESOURCE_EXHAUSTED, "grpc: received message after decompression larger than max (9 vs. 8)", True),
+    (RESOURCE_EXHAUSTED, "etcdserver: too many requests", False),
     (FAILED_PRECONDITION, "something new", False),
     (OUT_OF_RANGE, "something new", False),
     (UNIMPLEMENTED, "something new", False),
@@ -444,6 +448,25 @@ class DidItHappenTests(SynchronousTestCase):
     def test_unknown_texts(self) -> None:
         told = {(code, text): is_ambiguous(refusal(code, text)) for code, text, _ in UNKNOWN_TEXTS}
         self.assertEqual({(code, text): answer for code, text, answer in UNKNOWN_TEXTS}, told)
+
+    def test_what_was_too_large(self) -> None:
+        """The request, if what was too large has its size, or if it is etcd that says so; else it may be the answer."""
+        texts = [
+            ("grpc: received message larger than max (3000096 vs. 2097152)", True),
+            ("rpc error: code = ResourceExhausted desc = grpc: received message larger than max (3000096 vs. 2)", True),
+            ("trying to send message larger than max (3000096 vs. 2097152)", True),
+            ("grpc: received message larger than max length allowed on current machine (3000096 vs. 2097152)", True),
+            ("etcdserver: request is too large", True),
+            ("the request is too large (HTTP 413: '(7 vs. 8)')", True),
+            ("grpc: received message larger than max (3000097 vs. 2097152)", False),
+            ("grpc: received message larger than max (13000096 vs. 2097152)", False),
+            ("grpc: received message larger than max (4000000 vs. 3000096)", False),
+            ("trying to send message larger than max (4000000 vs. 2097152)", False),
+            ("grpc: received message larger than max", False),
+        ]
+        for text, of_request in texts:
+            error = RequestTooLarge(RESOURCE_EXHAUSTED, text)
+            self.assertIs(of_request, is_of_request(error, 3_000_096), text)
 
     def test_maybe_applied(self) -> None:
         """Of itself, only an unknown outcome says so."""

@@ -173,7 +173,7 @@ class Storm:
             result = self.results[number]
             error: Any = result.value if isinstance(result, Failure) else None
             if isinstance(error, Error):
-                error = explained(error, schema.PUT)
+                error = explained(error, schema.PUT, OpSet(b"k", b"v"))
             if error is None:
                 assert seen[number], number
             elif error.maybe_applied:

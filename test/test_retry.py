@@ -9,8 +9,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from txetcd import _schema as schema
 from txetcd import errors
 from txetcd._attempts import explained
+from txetcd._messages import LeaseGrantRequest
 from txetcd._retry import Next, is_of_endpoint, is_repeatable, next_step
 from txetcd.errors import Error
+from txetcd.ops import OpGet, OpSet
+
+PUT = OpSet(b"key", b"value")
+REQUESTS = {schema.RANGE: OpGet(b"key"), schema.LEASE_GRANT: LeaseGrantRequest(60), schema.PUT: PUT}
 
 GIVE_UP, ELSEWHERE, OTHERS, TOKEN = Next.GIVE_UP, Next.ELSEWHERE, Next.OTHERS, Next.TOKEN
 
@@ -40,6 +45,8 @@ TABLE: list[tuple[Error, Next, Next, Next, bool]] = [
     (errors.LeaseNotFound(5, "x"), GIVE_UP, GIVE_UP, GIVE_UP, False),
     (errors.NoSpace(8, "x"), GIVE_UP, GIVE_UP, GIVE_UP, False),
     (errors.TooManyRequests(8, "x"), GIVE_UP, GIVE_UP, GIVE_UP, False),
+    (errors.ResourceError(8, "x"), GIVE_UP, GIVE_UP, GIVE_UP, False),
+    (errors.RequestTooLarge(8, "grpc: received message larger than max (1 vs. 0)"), GIVE_UP, GIVE_UP, GIVE_UP, False),
     (errors.Compacted(11, "x"), GIVE_UP, GIVE_UP, GIVE_UP, False),
     (errors.NotLeader(9, "x"), GIVE_UP, GIVE_UP, GIVE_UP, False),
     (errors.Unimplemented(12, "x"), GIVE_UP, GIVE_UP, GIVE_UP, False),
@@ -60,8 +67,8 @@ class DecisionTests(SynchronousTestCase):
     def test_table(self) -> None:
         """By what came, and by what the call does."""
         for error, *wanted, of_endpoint in TABLE:
-            for rpc, step in zip((schema.RANGE, schema.LEASE_GRANT, schema.PUT), wanted):
-                told = explained(copy_of(error), rpc)
+            for rpc, step in zip(REQUESTS, wanted):
+                told = explained(copy_of(error), rpc, REQUESTS[rpc])
                 self.assertIs(next_step(rpc, told, None, True), step, (rpc.name, error))
             self.assertIs(is_of_endpoint(error), of_endpoint, error)
 
@@ -69,13 +76,13 @@ class DecisionTests(SynchronousTestCase):
         """What the caller permits, a lost answer included; but not what is no outage."""
         for error, of_a_read, _, _, _ in TABLE:
             if not isinstance(error, (errors.WrongCluster, errors.ProtocolViolation)):
-                told = explained(copy_of(error), schema.PUT)
+                told = explained(copy_of(error), schema.PUT, PUT)
                 self.assertIs(next_step(schema.PUT, told, True, True), of_a_read, error)
 
     def test_idempotent_but_no_etcd(self) -> None:
         """What answers a write and is no etcd may have done anything."""
         for error in (errors.WrongCluster(1, 2), errors.ProtocolViolation("odd")):
-            self.assertIs(next_step(schema.PUT, explained(error, schema.PUT), True, True), GIVE_UP)
+            self.assertIs(next_step(schema.PUT, explained(error, schema.PUT, PUT), True, True), GIVE_UP)
 
     def test_without_credentials(self) -> None:
         """A token of the user's is not refreshed."""

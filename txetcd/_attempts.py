@@ -17,6 +17,7 @@ from ._backoff import Policy, check_pause, in_seconds, jittered, quorum
 from ._endpoints import Endpoints
 from ._identity import Identity
 from ._messages import Empty
+from ._protobuf import encode
 from ._retry import Next, is_of_endpoint, is_of_token, is_repeatable, next_step
 from ._schema import AUTHENTICATE, MEMBER_LIST, RANGE, RPCS, STATUS, Rpc
 from ._silence import Silence
@@ -29,10 +30,13 @@ from .errors import (
     NoSpace,
     OutcomeUnknown,
     ProtocolViolation,
+    RequestTooLarge,
+    ResourceError,
     Timeout,
     Unavailable,
     WrongCluster,
     is_ambiguous,
+    is_of_request,
 )
 
 _SHARE = 0.75
@@ -112,8 +116,14 @@ def needs_leader(rpc: Rpc, request: Any) -> bool:
     return rpc.name not in _OF_MEMBER
 
 
-def explained(error: Error, rpc: Rpc) -> Error:
-    """*error*, which says of a write whether it may have been applied: see :func:`~txetcd.errors.is_ambiguous`."""
+def explained(error: Error, rpc: Rpc, request: Any) -> Error:
+    """
+    *error*, which says of a write whether it may have been applied: see :func:`~txetcd.errors.is_ambiguous`.
+
+    :param request: what was asked.
+    """
+    if isinstance(error, RequestTooLarge) and not is_of_request(error, len(encode(rpc, request))):
+        error = ResourceError(error.code, error.message)
     if rpc.is_read:
         return error
     if isinstance(error, (NoSpace, ProtocolViolation, WrongCluster)):
@@ -436,7 +446,7 @@ class Attempts:
                 # what is no endpoint may be of any cluster
                 self._way.identity.check(self.url, answer)
         except WrongCluster as error:
-            self._failed_with(explained(error, self.rpc))
+            self._failed_with(explained(error, self.rpc, self._request))
             return
         self._way.endpoints.worked(self.url)
         self._end(answer)
@@ -444,7 +454,7 @@ class Attempts:
     def _unanswered(self, failure: Failure) -> None:
         error = failure.value
         if isinstance(error, Error):
-            self._failed_with(explained(self._own_timeout(error) or error, self.rpc))
+            self._failed_with(explained(self._own_timeout(error) or error, self.rpc, self._request))
         else:
             self._failed(failure)
 

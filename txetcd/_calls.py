@@ -296,7 +296,7 @@ class Calls:
             return _NoStream(self.located(Closed(), rpc))
         stream = _RoutedStream(self._way, rpc, request, on_message, endpoint)
         self._streams[stream] = None
-        stream.ended.addErrback(self._explained, rpc, stream).addBoth(self._stream_ended, stream, rpc)
+        stream.ended.addErrback(self._explained, rpc, request, stream).addBoth(self._stream_ended, stream, rpc)
         stream.start(self._timeout)
         return stream
 
@@ -392,11 +392,11 @@ class Calls:
             return Failure(self.located(Closed(), rpc))
         return result
 
-    def _explained(self, failure: Failure, rpc: Rpc, stream: _RoutedStream) -> Failure:
+    def _explained(self, failure: Failure, rpc: Rpc, request: Any, stream: _RoutedStream) -> Failure:
         error = failure.value
         if not isinstance(error, Error):
             return failure
-        error = explained(error, rpc)
+        error = explained(error, rpc, request)
         if error.endpoint is None:
             error.call, error.endpoint = rpc.name, stream.url or None
         return Failure(error)

@@ -220,7 +220,10 @@ class FutureRevision(RevisionError):
 
 
 class ResourceError(Error):
-    """The server has no room, or no time."""
+    """
+    The server has no room, or no time; or something on the way has none for the answer. A write is
+    :class:`OutcomeUnknown` then, unless a class below says more.
+    """
 
 
 class NoSpace(ResourceError):
@@ -739,8 +742,8 @@ class WrongCluster(Error):
 
 class OutcomeUnknown(Error):
     """
-    A write was sent and its answer lost, or the server gave up while it worked on it. It was applied once, or will
-    be, or never was: read before you write again.
+    A write was sent and its answer lost, or too large for something on the way, or the server gave up while it worked
+    on it. It was applied once, or will be, or never was: read before you write again.
     """
 
     maybe_applied = True
@@ -783,9 +786,11 @@ class ProtocolViolation(Error):
 _PREFIXES = ("etcdserver: ", "auth: ")
 _STATUS_PREFIX = "rpc error: code = "
 
+_MESSAGE_TOO_LARGE = ("grpc: received message larger than max", "trying to send message larger than max")
+"""What gRPC says of a message in either direction, with the size of it and the limit: ``(3000010 vs. 2097152)``."""
+
 _BY_START: list[tuple[str, type[Error]]] = [
-    ("grpc: received message larger than max", RequestTooLarge),
-    ("trying to send message larger than max", RequestTooLarge),
+    *((start, RequestTooLarge) for start in _MESSAGE_TOO_LARGE),
     ("CommonName of client sending a request against gateway will be ignored", CommonNameIgnored),
     ("context canceled", RequestCanceled),
     # what the store of users and roles says itself, where the server does not put it in its own words
@@ -849,13 +854,26 @@ _NEVER_STARTED = (
 def is_ambiguous(error: Error) -> bool:
     """
     Whether a write may have been applied although the server answered it with this error. A text that no class
-    knows, with a code that says as little, has to be taken for one.
+    knows, with a code that says as little, has to be taken for one; so has one that says of no matter what that there
+    is no room for it.
     """
+    if type(error) is ResourceError:
+        return True
     if type(error) is Error:
         return error.code in (None, UNKNOWN, INTERNAL, DATA_LOSS)
     if type(error) is Unavailable:
         return not error.message.startswith(_NEVER_STARTED)
     return error.ambiguous
+
+
+def is_of_request(error: RequestTooLarge, size: int) -> bool:
+    """
+    Whether it is the request that was too large. A gateway or a proxy may say the same of the answer, when all is done.
+
+    :param size: the bytes of the request, as gRPC sends it.
+    """
+    text = bare_text(error.message)
+    return not text.startswith(_MESSAGE_TOO_LARGE) or f" ({size} vs. " in text
 
 
 def refusal(code: Optional[int], message: str) -> Error:

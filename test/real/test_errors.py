@@ -17,11 +17,14 @@ from zope.interface import implementer
 from test.real.base import GATEWAY, NATIVE, QUICK, RealCase, on_every_server
 from txetcd import (
     Compacted,
+    CompValue,
+    CompVersion,
     KeySet,
     LeaseNotFound,
     OpDel,
     OpGet,
     OpSet,
+    OpTxn,
     OutcomeUnknown,
     PermissionDenied,
     Timeout,
@@ -160,6 +163,16 @@ class Requests(_Errors):
         setting = self.etcd.set(self.key(b"a"), bytes(3_000_000))
         text = "grpc: received message larger than max (3000"
         await self.refused(setting, errors.RequestTooLarge, 8, "KV.Put", text)
+
+    async def test_size_of_a_request(self: Any) -> None:
+        """It is what the server, or its gateway, says of it: else it could be the answer that was too large."""
+        lease = await self.etcd.lease(60)
+        put = OpSet(self.key(b"a"), bytes(3_000_000), lease=lease.lease_id, return_previous=True)
+        inner = OpTxn(Transaction([], [OpDel(self.key(b"b")), OpGet(self.keys(), limit=1)]))
+        compare = [CompVersion(self.key(b"a"), "==", 0), CompValue(self.key(b"b"), "!=", b"")]
+        for rpc, request in (schema.PUT, put), (schema.TXN, Transaction(compare, [put, inner], [inner])):
+            text = f"grpc: received message larger than max ({len(_protobuf.encode(rpc, request))} vs. "
+            await self.refused(self.ask(rpc, request), errors.RequestTooLarge, 8, rpc.name, text)
 
     async def test_nothing_happened(self: Any) -> None:
         """After a refusal the connection goes on serving, and nothing was written."""

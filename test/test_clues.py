@@ -15,20 +15,23 @@ from txetcd._clues import (
     WRONG_NAME,
     Certificate,
     Dialect,
+    NoHttp,
     client_certificate,
     distrust,
     is_of_certificate,
     is_of_client_certificate,
     no_alpn,
     no_tls,
+    not_http,
     tls_failure,
     wrong_host,
 )
+from txetcd._quotes import Quotes
 from txetcd.errors import Error, ProtocolViolation, TLSFailed, WrongProtocol
 
 TLS = "the server speaks TLS there: use https://"
 HTTP2 = "no etcd gateway there? the server speaks HTTP/2 and nothing else, as those of gRPC do: use grpc:// or grpcs://"
-OTHER = "no etcd gateway there? not an answer of HTTP: "
+OTHER = "no etcd gateway there? not an answer of HTTP"
 
 FIRST: list[tuple[bytes, type[Error], str]] = [
     # TLS: a fatal alert, of an unexpected message, and of a version that is not known
@@ -39,15 +42,15 @@ FIRST: list[tuple[bytes, type[Error], str]] = [
     (b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00\x40\x00", WrongProtocol, HTTP2),
     (b"\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x08\x07" + b"\x00" * 12, WrongProtocol, HTTP2),
     # others
-    (b"SSH-2.0-OpenSSH_9.2p1\r\n", ProtocolViolation, OTHER + "'SSH-2.0-OpenSSH_9.2p1'"),
-    (b"220 mail.example ESMTP\r\n", ProtocolViolation, OTHER + "'220 mail.example ESMTP'"),
-    (b"-ERR unknown command 'POST'\r\n", ProtocolViolation, OTHER + "\"-ERR unknown command 'POST'\""),
-    (b"<html>\n<p>Hi\n", ProtocolViolation, OTHER + "'<html> <p>Hi'"),
-    (b"J\x00\x00\x00\n8.0.35\x00", ProtocolViolation, OTHER + "'J\\x00\\x00\\x00 8.0.35\\x00'"),
-    (b"\x00 is no frame", ProtocolViolation, OTHER + "'\\x00 is no frame'"),
-    (b"\x15 is no alert", ProtocolViolation, OTHER + "'\\x15 is no alert'"),
-    (b"HTTPS/1.1", ProtocolViolation, OTHER + "'HTTPS/1.1'"),
-    (b"x" * 1000, ProtocolViolation, OTHER + repr("x" * 120 + "...")),
+    (b"SSH-2.0-OpenSSH_9.2p1\r\n", NoHttp, OTHER),
+    (b"220 mail.example ESMTP\r\n", NoHttp, OTHER),
+    (b"-ERR unknown command 'POST'\r\n", NoHttp, OTHER),
+    (b"<html>\n<p>Hi\n", NoHttp, OTHER),
+    (b"J\x00\x00\x00\n8.0.35\x00", NoHttp, OTHER),
+    (b"\x00 is no frame", NoHttp, OTHER),
+    (b"\x15 is no alert", NoHttp, OTHER),
+    (b"HTTPS/1.1", NoHttp, OTHER),
+    (b"x" * 1000, NoHttp, OTHER),
 ]
 
 SAID: list[tuple[str, bool, Optional[str]]] = [
@@ -107,6 +110,14 @@ class FirstBytesTests(SynchronousTestCase):
             self.assert_foreign(HTTP_1, first, cls, message)
         for first, cls, message in FIRST_2:
             self.assert_foreign(HTTP_2, first, cls, message)
+
+    def test_no_http(self) -> None:
+        """What came is not in the error, which knows no secrets: it is quoted by who does."""
+        error = HTTP_1.foreign(b"an echo of SECRET")
+        assert isinstance(error, NoHttp)
+        self.assertEqual((OTHER, b"an echo of SECRET"), (error.message, error.first))
+        told = not_http(error.first, Quotes("SECRET"))
+        self.assertEqual((ProtocolViolation, OTHER + ": 'an echo of ***'"), (type(told), told.message))
 
     def test_cut_anywhere(self) -> None:
         """What is told apart is not told before it can be, however it comes."""

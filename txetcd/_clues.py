@@ -12,7 +12,8 @@ from typing import Optional
 
 import attrs
 
-from ._json import NO_GATEWAY, excerpt
+from ._json import NO_GATEWAY
+from ._quotes import Quotes, excerpt
 from .errors import Error, ProtocolViolation, TLSFailed, WrongProtocol
 
 # --- the first bytes that a server sends
@@ -25,6 +26,29 @@ _ALERT = b"\x15\x03"
 _FRAME_SIZE = 9
 _SETTINGS = b"\x04\x00\x00\x00\x00\x00"
 """How HTTP/2 begins, behind the three bytes of the frame's length."""
+
+
+def not_http(came: bytes, quotes: Quotes) -> ProtocolViolation:
+    """
+    The error for an answer that is none of HTTP.
+
+    :param came: how it begins.
+    :param quotes: how the error quotes it.
+    """
+    return ProtocolViolation(f"{NO_GATEWAY} not an answer of HTTP: {quotes.excerpt(came)}")
+
+
+class NoHttp(ProtocolViolation):
+    """
+    A server does not speak HTTP. As it may echo the request, it is quoted only by who knows what is secret in that
+    (:func:`not_http`).
+
+    :ivar first: the bytes that it sent first.
+    """
+
+    def __init__(self, first: bytes) -> None:
+        super().__init__(f"{NO_GATEWAY} not an answer of HTTP")
+        self.first = first
 
 
 @attrs.frozen
@@ -81,7 +105,7 @@ class _Http1(Dialect):
             # so it has understood nothing of the request
             speaks = "the server speaks HTTP/2 and nothing else, as those of gRPC do: use grpc:// or grpcs://"
             return WrongProtocol(None, f"{NO_GATEWAY} {speaks}")
-        return ProtocolViolation(f"{NO_GATEWAY} not an answer of HTTP: {excerpt(first)}")
+        return NoHttp(first)
 
 
 class _Http2(Dialect):

@@ -36,10 +36,11 @@ from zope.interface import implementer
 from . import _json
 from ._answers import flaw_of
 from ._backoff import in_seconds, left_for_server, told_milliseconds
-from ._clues import HTTP_1
+from ._clues import HTTP_1, NoHttp, not_http
 from ._connections import Connector, OpenConnections, describe, is_of_certificate, is_of_connection
 from ._grpc import timeout_text
 from ._lines import LineFramer
+from ._quotes import Quotes
 from ._schema import LEASE_KEEP_ALIVE, LEASE_REVOKE, Rpc
 from ._tls import TLS, Creators
 from ._transport import (
@@ -49,6 +50,7 @@ from ._transport import (
     better_elsewhere,
     nobody_listens,
     peer_gone,
+    quotes_of,
     unanswered,
 )
 from .errors import (
@@ -144,25 +146,33 @@ def _leaves(error: Any) -> Iterator[BaseException]:
         yield from _leaves(reason.value)
 
 
-def _translated(failure: Failure, is_sent: bool, rpc: Rpc) -> Error:
+def _translated(failure: Failure, is_sent: bool, rpc: Rpc, quotes: Quotes) -> Error:
     """
     What a failed request means.
 
     :param is_sent: whether the request was handed to the connection.
+    :param quotes: how the error quotes what came.
     """
     causes = list(_leaves(failure.value))
     for cause in causes:
+        if isinstance(cause, NoHttp):
+            return not_http(cause.first, quotes)
         if isinstance(cause, Error):
             return Unavailable(None, f"not sent: {_CUT_SHORT}") if _is_cut_short(cause) else cause
     if any(map(is_of_certificate, causes)):
-        return TLSFailed(None, f"not sent: {describe(HTTP_1, causes)}")
+        return TLSFailed(None, f"not sent: {_described(causes, quotes)}")
     if not is_sent:
-        return Unavailable(None, f"not sent: {describe(HTTP_1, causes)}")
+        return Unavailable(None, f"not sent: {_described(causes, quotes)}")
     of_connection = list(filter(is_of_connection, causes))
     if not of_connection:
-        return ProtocolViolation(_broken(failure.value, causes))
-    lost = f"the connection was lost before the answer was complete: {describe(HTTP_1, of_connection)}"
+        return _broken(failure.value, causes, quotes)
+    lost = f"the connection was lost before the answer was complete: {_described(of_connection, quotes)}"
     return answer_lost(rpc, lost)
+
+
+def _described(causes: list[BaseException], quotes: Quotes) -> str:
+    # an agent of the user's may say anything
+    return quotes.text(describe(HTTP_1, causes))
 
 
 _CUT_SHORT = "the connection ended in the request, and the server got a part of it"
@@ -182,18 +192,18 @@ def _waited_for(result: Any) -> str:
     return ""
 
 
-def _broken(error: Any, causes: list[BaseException]) -> str:
+def _broken(error: Any, causes: list[BaseException], quotes: Quotes) -> ProtocolViolation:
     """Why there is no answer: not how the parser of Twisted calls what is wrong, but what came."""
     if not isinstance(error, ResponseFailed):
         # an agent of the user's has errors of its own
-        return f"not an answer of HTTP: {describe(HTTP_1, causes)}"
+        return ProtocolViolation(f"not an answer of HTTP: {_described(causes, quotes)}")
     if error.response is not None:
-        return f"HTTP {error.response.code} with a broken body"
+        return ProtocolViolation(f"HTTP {error.response.code} with a broken body")
     for cause in causes:
         unread = getattr(cause, "data", None)
         if isinstance(unread, bytes):
-            return f"{_json.NO_GATEWAY} not an answer of HTTP: {_json.excerpt(unread)}"
-    return f"{_json.NO_GATEWAY} an answer of HTTP with broken headers"
+            return not_http(unread, quotes)
+    return ProtocolViolation(f"{_json.NO_GATEWAY} an answer of HTTP with broken headers")
 
 
 # --- bodies
@@ -303,11 +313,11 @@ class _Endpoints:
 # --- a call
 
 
-def _checked(rpc: Rpc, request: Any, answer: Any, body: bytes) -> Any:
+def _checked(rpc: Rpc, request: Any, answer: Any, body: bytes, quotes: Quotes) -> Any:
     """*answer*, if etcd may have given it."""
     flaw = flaw_of(rpc, request, answer)
     if flaw is not None:
-        raise ProtocolViolation(f"no answer of etcd: it {flaw}: {_json.excerpt(body)}")
+        raise ProtocolViolation(f"no answer of etcd: it {flaw}: {quotes.excerpt(body)}")
     return answer
 
 
@@ -357,10 +367,11 @@ class _Call:
     :ivar done: as :meth:`Transport.call <txetcd._transport.Transport.call>` promises.
     """
 
-    def __init__(self, endpoint: str, rpc: Rpc, request: Any) -> None:
+    def __init__(self, endpoint: str, rpc: Rpc, request: Any, metadata: Metadata) -> None:
         self.endpoint = endpoint
         self._rpc = rpc
         self._request = request
+        self._quotes = quotes_of(rpc, request, metadata)
         self._body = _Body(_json.encode(rpc, request))
         self._work: Deferred[Any] = succeed(None)
         self._is_late = self._is_withdrawn = False
@@ -382,7 +393,8 @@ class _Call:
 
     def _decode(self, answer: tuple[int, bytes]) -> Any:
         status, body = answer
-        return _checked(self._rpc, self._request, _json.decode(self._rpc, status, body), body)
+        answer = _json.decode(self._rpc, status, body, self._quotes)
+        return _checked(self._rpc, self._request, answer, body, self._quotes)
 
     def _collect(self, response: Any, limit: int) -> Deferred[tuple[int, bytes]]:
         collector = _Collector(response.code, limit)
@@ -401,7 +413,7 @@ class _Call:
             self._waited_for = _waited_for(result)
             return
         if isinstance(result, Failure):
-            result = Failure(_translated(result, self._body.is_sent, self._rpc))
+            result = Failure(_translated(result, self._body.is_sent, self._rpc, self._quotes))
         self.done.callback(result)
 
     def _maybe_applied(self) -> bool:
@@ -469,9 +481,10 @@ class _Stream:
     An answer that goes on: see :class:`Stream <txetcd._transport.Stream>`.
     """
 
-    def __init__(self, rpc: Rpc, request: Any, on_message: Callable[[Any], None]) -> None:
+    def __init__(self, rpc: Rpc, request: Any, on_message: Callable[[Any], None], metadata: Metadata) -> None:
         self._rpc = rpc
         self._request = request
+        self._quotes = quotes_of(rpc, request, metadata)
         self._body = _Body(_json.encode(rpc, request))
         self._on_message = on_message
         self._work: Deferred[Any] = succeed(None)
@@ -499,7 +512,7 @@ class _Stream:
         response.deliverBody(collector)
 
         def refuse(body: bytes) -> None:
-            raise _json.error_of(response.code, body)
+            raise _json.error_of(response.code, body, self._quotes)
 
         return collector.collected.addCallback(refuse)
 
@@ -507,7 +520,8 @@ class _Stream:
         if self.ended.called:
             return
         try:
-            message = _checked(self._rpc, self._request, _json.decode_line(self._rpc, line), line)
+            answer = _json.decode_line(self._rpc, line, self._quotes)
+            message = _checked(self._rpc, self._request, answer, line, self._quotes)
         except Error:
             self._ended(Failure())
         else:
@@ -519,7 +533,7 @@ class _Stream:
         if reason is None:
             self.ended.callback(None)
         else:
-            self.ended.errback(_translated(reason, self._body.is_sent, self._rpc))
+            self.ended.errback(_translated(reason, self._body.is_sent, self._rpc, self._quotes))
         # only now, so that what comes of it comes too late
         self._work.cancel()
         if self._receiver is not None and self._receiver.transport is not None:
@@ -641,7 +655,7 @@ class Gateway:
             return self._headers.of(metadata, left_for_server(timeout, self._reactor.seconds() - asked_at))
 
         post = self._post(self._calls_client, endpoint, rpc, headers)
-        call = _Call(endpoint, rpc, request)
+        call = _Call(endpoint, rpc, request, metadata)
         self._track(self._calls, call, call.done)
         call.limit(self._reactor, timeout)
         call.done.addErrback(self._distrust)
@@ -653,7 +667,7 @@ class Gateway:
     ) -> _Stream:
         """See :meth:`Transport.stream <txetcd._transport.Transport.stream>`."""
         post = self._post(self._streams_client, endpoint, rpc, lambda: self._headers.of(metadata, None))
-        stream = _Stream(rpc, request, on_message)
+        stream = _Stream(rpc, request, on_message, metadata)
         self._track(self._streams, stream, stream.ended)
         stream.start(post, self._max_line)
         return stream

@@ -12,8 +12,9 @@ from typing import Optional
 from urllib.parse import unquote_to_bytes
 
 from ._fields import Fields, encode
-from ._json import OK, error_of, excerpt
-from .errors import UNAUTHENTICATED, Error, ProtocolViolation, Unimplemented, refusal
+from ._json import OK, error_of
+from ._quotes import PLAIN, Quotes
+from .errors import UNAUTHENTICATED, Error, ProtocolViolation, Unimplemented
 
 # --- out
 
@@ -140,45 +141,47 @@ class AnswerReader:
             raise ProtocolViolation(f"a message of {size} bytes, and more than {self._limit} are not taken")
         return int(size) + PREFIX_SIZE
 
-    def finish(self, headers: Fields, trailers: Fields) -> Optional[Error]:
+    def finish(self, headers: Fields, trailers: Fields, quotes: Quotes = PLAIN) -> Optional[Error]:
         """
         Nothing more will arrive.
 
         :param headers: what the answer began with.
         :param trailers: what it ended with.
+        :param quotes: how the error quotes what came.
         :returns: the error that it is; ``None`` if all is well.
         """
-        error = failure_of(headers, trailers, bytes(self._held))
+        error = failure_of(headers, trailers, bytes(self._held), quotes)
         return ProtocolViolation("the answer ended in a message") if error is None and self._held else error
 
 
-def failure_of(headers: Fields, trailers: Fields, body: bytes) -> Optional[Error]:
+def failure_of(headers: Fields, trailers: Fields, body: bytes, quotes: Quotes = PLAIN) -> Optional[Error]:
     """
     What the end of an answer means: an error; ``None`` if all is well.
 
     :param headers: what the answer began with.
     :param trailers: what it ended with.
     :param body: what came in between, and is no message.
+    :param quotes: how the error quotes what came.
     """
     if headers.is_grpc and trailers.grpc_status == 0:
         return None
     if headers.status != OK:
-        return _page_of(headers.status, body)
+        return _page_of(headers.status, body, quotes)
     if not headers.is_grpc:
-        kind = headers.values.get("content-type", "")
-        return ProtocolViolation(f"no etcd there? not an answer of gRPC, but of the type {kind!r}: {excerpt(body)}")
+        came = f"{quotes.text(headers.values.get('content-type', ''))!r}: {quotes.excerpt(body)}"
+        return ProtocolViolation(f"no etcd there? not an answer of gRPC, but of the type {came}")
     if not 0 < trailers.grpc_status <= UNAUTHENTICATED:
         said = trailers.values.get("grpc-status")
         return ProtocolViolation(f"the answer ended with {'no' if said is None else 'a bad'} grpc-status")
     # escaped as it should be or not, it is UTF-8
     message = unquote_to_bytes(trailers.values.get("grpc-message", "").encode("latin-1"))
-    return refusal(trailers.grpc_status, message.decode("utf-8", "replace"))
+    return quotes.refusal(trailers.grpc_status, message.decode("utf-8", "replace"))
 
 
-def _page_of(status: int, body: bytes) -> Error:
-    error = error_of(status, body)
+def _page_of(status: int, body: bytes, quotes: Quotes) -> Error:
+    error = error_of(status, body, quotes)
     if isinstance(error, Unimplemented):
         # it is etcd, where it serves nothing but its gateway
-        came = f"HTTP {status}: {excerpt(body)}"
+        came = f"HTTP {status}: {quotes.excerpt(body)}"
         return Unimplemented(error.code, f"no gRPC there, but perhaps etcd's gateway: use http:// or https:// ({came})")
     return error

@@ -17,6 +17,7 @@ from typing import Any, Callable, Optional
 import attrs
 
 from . import _schema as schema
+from ._quotes import PLAIN, Quotes
 from .errors import (
     CANCELLED,
     NOT_FOUND,
@@ -33,7 +34,6 @@ from .errors import (
     Unavailable,
     Unimplemented,
     class_for,
-    refusal,
 )
 from .values import Header
 
@@ -250,62 +250,57 @@ def _choice_decoder(choice: schema.Choice) -> Decoder:
     return decode
 
 
-def _parse(body: bytes) -> dict[str, Any]:
+def _parse(body: bytes, quotes: Quotes = PLAIN) -> dict[str, Any]:
+    # what the parser and the decoders raise quotes the body as well, so that no error has it for its cause
     try:
         document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ProtocolViolation(f"not JSON: {excerpt(body)}") from error
+    except (ValueError, RecursionError):
+        raise ProtocolViolation(f"not JSON: {quotes.excerpt(body)}") from None
     if not isinstance(document, dict):
-        raise ProtocolViolation(f"not a JSON object: {excerpt(body)}")
+        raise ProtocolViolation(f"not a JSON object: {quotes.excerpt(body)}")
     return document
 
 
-def _message(rpc: schema.Rpc, document: Any, body: bytes) -> Any:
+def _message(rpc: schema.Rpc, document: Any, body: bytes, quotes: Quotes) -> Any:
     try:
         return _DECODERS[rpc.response](document)
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-        raise ProtocolViolation(f"not a {rpc.response}: {excerpt(body)}") from error
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        raise ProtocolViolation(f"not a {rpc.response}: {quotes.excerpt(body)}") from None
 
 
-def decode(rpc: schema.Rpc, status: int, body: bytes) -> Any:
+def decode(rpc: schema.Rpc, status: int, body: bytes, quotes: Quotes = PLAIN) -> Any:
     """
     The answer to a call.
 
     :param status: the HTTP status.
     :param body: the whole body.
+    :param quotes: how an error quotes it.
     :returns: an instance of the class that stands for ``rpc.response``.
     :raises Error: what the server says instead; or a :class:`~txetcd.errors.ProtocolViolation`.
     """
     if status != OK:
-        raise error_of(status, body)
-    return decode_line(rpc, body) if rpc.is_stream else _message(rpc, _parse(body), body)
+        raise error_of(status, body, quotes)
+    return decode_line(rpc, body, quotes) if rpc.is_stream else _message(rpc, _parse(body, quotes), body, quotes)
 
 
-def decode_line(rpc: schema.Rpc, line: bytes) -> Any:
+def decode_line(rpc: schema.Rpc, line: bytes, quotes: Quotes = PLAIN) -> Any:
     """
     A line of a stream: ``{"result": ...}``, or an error.
 
+    :param quotes: how an error quotes it.
     :returns: an instance of the class that stands for ``rpc.response``.
     :raises Error: what the server says instead; or a :class:`~txetcd.errors.ProtocolViolation`.
     """
-    document = _parse(line)
+    document = _parse(line, quotes)
     if "result" in document:
-        return _message(rpc, document["result"], line)
-    raise _refusal_in(document) or ProtocolViolation(f"neither a result nor an error: {excerpt(line)}")
+        return _message(rpc, document["result"], line, quotes)
+    refused = _refusal_in(document, quotes)
+    raise refused or ProtocolViolation(f"neither a result nor an error: {quotes.excerpt(line)}")
 
 
 # --- errors
 
 OK = 200
-
-_EXCERPT = 120
-
-
-def excerpt(body: bytes) -> str:
-    """The beginning of a body, fit for one line of an error."""
-    text = " ".join(body[: 2 * _EXCERPT].decode("utf-8", "replace").split())
-    return repr(text[:_EXCERPT] + ("..." if len(text) > _EXCERPT or len(body) > 2 * _EXCERPT else ""))
-
 
 _CODES = range(CANCELLED, UNAUTHENTICATED + 1)
 """The codes of gRPC: what tells another one, such as 404, is something else that answers in JSON."""
@@ -313,7 +308,7 @@ _CODES = range(CANCELLED, UNAUTHENTICATED + 1)
 _NO_SUCH_CALL = "the server does not know this call: it is too old, or the URL has a path too many"
 
 
-def _refusal_in(document: dict[str, Any]) -> Optional[Error]:
+def _refusal_in(document: dict[str, Any], quotes: Quotes) -> Optional[Error]:
     """
     The error in a JSON object: ``{"error", "message", "code"}`` up to 3.5 and ``{"code", "message"}`` from 3.6 for a
     call; ``{"error": {"grpc_code", "message", ...}}`` and ``{"error": {"code", "message"}}`` in a stream.
@@ -326,7 +321,7 @@ def _refusal_in(document: dict[str, Any]) -> Optional[Error]:
         return None
     if code == NOT_FOUND and message == "Not Found":
         return Unimplemented(code, _NO_SUCH_CALL)
-    return refusal(code, message)
+    return quotes.refusal(code, message)
 
 
 NO_GATEWAY = "no etcd gateway there?"
@@ -357,30 +352,33 @@ _PAGES: list[tuple[int, str, type[Error], Optional[int], str]] = [
 the body."""
 
 
-def refusal_of(body: bytes) -> Optional[Error]:
+def refusal_of(body: bytes, quotes: Quotes = PLAIN) -> Optional[Error]:
     """
     What a server says instead of an answer, if *body* is that and complete.
+
+    :param quotes: how the error quotes it.
     """
     try:
-        return _refusal_in(_parse(body))
+        return _refusal_in(_parse(body), quotes)
     except ProtocolViolation:
         return None
 
 
-def error_of(status: int, body: bytes) -> Error:
+def error_of(status: int, body: bytes, quotes: Quotes = PLAIN) -> Error:
     """
     The error for an answer that is no success.
 
     :param status: the HTTP status, which counts only where the body is not etcd's.
     :param body: the whole body, or as much as there is of it.
+    :param quotes: how the error quotes it.
     """
-    refused = refusal_of(body)
+    refused = refusal_of(body, quotes)
     if refused is not None:
         return refused
     text = body.decode("utf-8", "replace")
     if class_for(None, text) is CommonNameIgnored:
-        return CommonNameIgnored(None, text)
-    return _page_of(status, text.strip(), f"HTTP {status}: {excerpt(body)}")
+        return CommonNameIgnored(None, quotes.text(text))
+    return _page_of(status, text.strip(), f"HTTP {status}: {quotes.excerpt(body)}")
 
 
 def _page_of(status: int, text: str, came: str) -> Error:

@@ -32,9 +32,18 @@ from ._connections import Connector, OpenConnections, describe
 from ._deadlines import Deadlines
 from ._grpc import AnswerReader, failure_of, framed, request_block, whole
 from ._http2 import Stream
+from ._quotes import Quotes
 from ._schema import LEASE_KEEP_ALIVE, LEASE_REVOKE, Rpc
 from ._tls import TLS, Creators
-from ._transport import CallCancelled, Metadata, answer_lost, better_elsewhere, nobody_listens, unanswered
+from ._transport import (
+    CallCancelled,
+    Metadata,
+    answer_lost,
+    better_elsewhere,
+    nobody_listens,
+    quotes_of,
+    unanswered,
+)
 from ._url import DEFAULT_PORTS
 from .errors import Closed, Error, ProtocolViolation, Timeout, Unavailable
 
@@ -75,6 +84,11 @@ class _Exchange:
     def is_sent(self) -> bool:
         """Whether the whole request was sent (``bool``)."""
         return self.stream is not None and self.stream.is_sent
+
+    @property
+    def quotes(self) -> Quotes:
+        """How errors quote what answers it."""
+        return quotes_of(self.rpc, self.request, self.metadata)
 
     def begin(self, channel: Channel) -> None:
         """Sends it, as soon as the server lets it."""
@@ -122,6 +136,7 @@ class _Exchange:
 
     def on_loss(self, why: str, is_sent: bool) -> None:
         """See :meth:`Exchange.on_loss <txetcd._channel.Exchange.on_loss>`."""
+        why = self.quotes.text(why)
         if not is_sent:
             self.fail(Unavailable(None, f"not sent: {why}"))
         else:
@@ -129,6 +144,7 @@ class _Exchange:
 
     def on_violation(self, what: str, is_sent: bool) -> None:
         """See :meth:`Exchange.on_violation <txetcd._channel.Exchange.on_violation>`."""
+        what = self.quotes.text(what)
         self.fail(ProtocolViolation(what) if is_sent else Unavailable(None, f"not sent: {what}"))
 
     def decode(self, message: bytes) -> Any:
@@ -226,7 +242,8 @@ class _Call(_Exchange):
 
     def _read(self, stream: Stream) -> Any:
         ends = stream.headers, stream.trailers
-        error = failure_of(*ends, b"") if self._reader is None else self._reader.finish(*ends)
+        quotes = self.quotes
+        error = failure_of(*ends, b"", quotes) if self._reader is None else self._reader.finish(*ends, quotes)
         if error is not None:
             raise error
         if self._answer is None:
@@ -319,7 +336,7 @@ class _AnswerStream(_Exchange):
     def on_end(self, stream: Stream) -> None:
         """See :meth:`Exchange.on_end <txetcd._channel.Exchange.on_end>`."""
         if not self.is_over:
-            self._finish(self._reader.finish(stream.headers, stream.trailers))
+            self._finish(self._reader.finish(stream.headers, stream.trailers, self.quotes))
 
     def fail(self, error: Exception) -> None:
         """See :meth:`_Exchange.fail`."""

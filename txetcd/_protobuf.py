@@ -485,7 +485,9 @@ def decode(rpc: schema.Rpc, data: bytes) -> Any:
         with _garbage_left():
             return decoder(data, 0, len(data), _CHOICES_WITHIN, None)
     except (IndexError, ValueError, RecursionError) as error:
-        raise ProtocolViolation(f"not a {rpc.response}: {_what_is_wrong(error)}") from error
+        # that of a text has the text in it, which may be a secret
+        cause = None if isinstance(error, UnicodeDecodeError) else error
+        raise ProtocolViolation(f"not a {rpc.response}: {_what_is_wrong(error)}") from cause
 
 
 _LARGE = 1024 * 1024

@@ -13,7 +13,8 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred
 
 from ._backoff import in_seconds
-from ._schema import Rpc
+from ._quotes import Quotes
+from ._schema import AUTHENTICATE, USER_ADD, USER_CHANGE_PASSWORD, Rpc
 from .errors import Error, OutcomeUnknown, Timeout, Unavailable
 
 
@@ -41,11 +42,33 @@ class Metadata:
     :ivar token: proves who asks; ``""`` for nobody.
     :ivar requires_leader: whether a member that knows no leader shall refuse at once.
     :ivar is_urgent: whether the request shall not wait behind others.
+    :ivar quotes: quotes what answers, without the token.
     """
 
     token: str = attrs.field(default="", repr=False)
     requires_leader: bool = False
     is_urgent: bool = False
+    quotes: Quotes = attrs.field(init=False, eq=False, repr=False)
+
+    @quotes.default
+    def _quotes_without_token(self) -> Quotes:
+        return Quotes(self.token)
+
+
+_SECRETS: dict[str, tuple[str, ...]] = {
+    AUTHENTICATE.name: ("password",),
+    USER_ADD.name: ("password", "hashed_password"),
+    USER_CHANGE_PASSWORD.name: ("password", "hashed_password"),
+}
+"""What of a request nobody must be told, nor what it is answered: that may be a token."""
+
+
+def quotes_of(rpc: Rpc, request: Any, metadata: Metadata) -> Quotes:
+    """How errors quote what answers a request, without a secret."""
+    secrets = _SECRETS.get(rpc.name)
+    if secrets is None:
+        return metadata.quotes
+    return Quotes(metadata.token, *(getattr(request, name) for name in secrets), is_mute=True)
 
 
 def unanswered(timeout: float, maybe_applied: bool) -> Timeout:

@@ -264,6 +264,10 @@ MUTE = 2.0
 HTML = b"<html><body>\r\n<h1>It works!</h1>\r\n</body></html>\r\n"
 
 
+ECHO = b"<the request>"
+"""Stands for what a peer has been told, and says again."""
+
+
 def _response(status: bytes, body: bytes, more: bytes = b"") -> bytes:
     return b"HTTP/1.1 %s\r\n%sContent-Length: %d\r\n\r\n%s" % (status, more, len(body), body)
 
@@ -371,17 +375,17 @@ class Peer(Protocol):
         length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
         if not blank or len(body) < int(length[1] if length else 0):
             return
-        self._received = b""
+        self._received, request = b"", self._received
         if b"/leasing/v3/lease/grant" in head:
             self.transport.write(_granted(body))  # type: ignore[union-attr]  # it is connected
         else:
-            self._misbehave()
+            self._misbehave(request)
 
-    def _misbehave(self) -> None:
+    def _misbehave(self, request: bytes = b"") -> None:
         transport: Any = self.transport
         if self._fault.says is None:
             return
-        transport.write(self._fault.says)
+        transport.write(self._fault.says.replace(ECHO, request))
         if self._fault.closes:
             transport.loseConnection()
 
@@ -416,8 +420,8 @@ class _Faults:
         self.addCleanup(end)
         return f"http://127.0.0.1:{port.getHost().port}"
 
-    def client(self: Any, url: str, timeout: float = 10.0) -> Client:
-        client = Client(self.reactor(), url, timeout=timeout, retry=never)
+    def client(self: Any, url: str, timeout: float = 10.0, credentials: Any = None) -> Client:
+        client = Client(self.reactor(), url, timeout=timeout, retry=never, credentials=credentials)
         gateway: Any = client._calls._transport
         gateway._max_answer = gateway._max_line = 10_000
         return client
@@ -470,6 +474,20 @@ class _Faults:
         await self.assert_all_fail(url, fault)
         if not fault.at_once:
             await self.assert_lease_fails(url, fault)
+
+    async def test_echo(self: Any) -> None:
+        """What was sent comes back, as it is or in a page: the password and the token in it are not told."""
+        for says in (ECHO, b"HTTP/1.1 500 Internal Server Error\r\n\r\n" + ECHO, OK + b"\r\n" + ECHO):
+            url = self.url_of(Fault(says, *NO_ETCD))
+            for credentials in (("root", "SECRET"), "SECRET.12"):
+                client = self.client(url, credentials=credentials)
+                for call in (lambda: client.get(b"a"), lambda: client.auth.add_user("anna", "SECRET")):
+                    with self.assertRaises(ProtocolViolation) as caught:
+                        await call()
+                    error = caught.exception
+                    self.assertNotIn("SECRET", f"{error} {error!r} {error.args} {client.stats()}")
+                    self.assertRegex(str(error), r"\*\*\*|\d bytes, not shown")
+                await client.close()
 
     async def test_refused(self: Any) -> None:
         """Nobody is there."""

@@ -270,10 +270,10 @@ class Sizes(_Limits):
         codec, name = (_protobuf, "decode") if self.scheme == NATIVE else (_json, "decode_line")
         decode = getattr(codec, name)
 
-        def measure(rpc: Any, message: bytes) -> Any:
+        def measure(rpc: Any, message: bytes, *more: Any) -> Any:
             if rpc is schema.WATCH:
                 sizes.append(len(message))
-            return decode(rpc, message)
+            return decode(rpc, message, *more)
 
         self.patch(codec, name, measure)
         return sizes

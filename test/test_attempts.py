@@ -23,6 +23,8 @@ from txetcd._messages import (
     CompactionRequest,
     Empty,
     LeaseGrantRequest,
+    LeaseKeepAliveRequest,
+    LeaseRevokeRequest,
     MemberListRequest,
     SnapshotResponse,
 )
@@ -597,6 +599,19 @@ class IdentityTests(AttemptsCase):
                 continue
             self.next(B, schema.STATUS).reply(status(77))
             self.next(B, schema.PUT).reply("the answer")
+            self.assertEqual(self.successResultOf(answered), "the answer")
+
+    def test_leases_ask_nobody(self) -> None:
+        """Another cluster does not have the lease: to renew or revoke it must not depend on one more answer."""
+        self.use(A)
+        self.known()
+        self.way.identity.doubt(A)
+        for rpc, request in (
+            (schema.LEASE_REVOKE, LeaseRevokeRequest(1)),
+            (schema.LEASE_KEEP_ALIVE, LeaseKeepAliveRequest(1)),
+        ):
+            answered = self.calls.call(rpc, request)
+            self.next(A, rpc).reply("the answer")
             self.assertEqual(self.successResultOf(answered), "the answer")
 
     def test_another_one_stays(self) -> None:

@@ -19,7 +19,7 @@ from ._identity import Identity
 from ._messages import Empty
 from ._protobuf import encode
 from ._retry import Next, is_of_endpoint, is_of_token, is_repeatable, next_step
-from ._schema import AUTHENTICATE, MEMBER_LIST, RANGE, RPCS, STATUS, Rpc
+from ._schema import AUTHENTICATE, LEASE_KEEP_ALIVE, LEASE_REVOKE, MEMBER_LIST, RANGE, RPCS, STATUS, Rpc
 from ._silence import Silence
 from ._tokens import Tokens
 from ._transport import CallCancelled, Metadata, Transport, unanswered
@@ -84,7 +84,8 @@ class Way:
     def is_doubtful(self, url: str, rpc: Rpc) -> bool:
         """Whether an endpoint must be asked of which cluster it is, before *rpc* is sent there."""
         # where there is only one, what it answers tells; but that is too late for a write
-        return self.identity.is_doubtful(url) and not (rpc.is_read and len(self.endpoints) == 1)
+        is_harmless = rpc.is_read or rpc.name in _OF_LEASE
+        return self.identity.is_doubtful(url) and not (is_harmless and len(self.endpoints) == 1)
 
     def replace(self, urls: Sequence[str]) -> None:
         """Goes by these endpoints from now on; what is under way goes on where it is."""
@@ -101,6 +102,9 @@ class Way:
             metadata = self._metadata[key] = Metadata(*key)
         return metadata
 
+
+_OF_LEASE = frozenset((LEASE_KEEP_ALIVE.name, LEASE_REVOKE.name))
+"""What has no effect on another cluster: it does not have the lease."""
 
 _OF_MEMBER = frozenset(name for name in RPCS if name.startswith("Maintenance."))
 """What a member is asked of itself."""

@@ -112,6 +112,7 @@ class States:
         return [
             ("queued", self.queued, False),
             ("connecting", lambda: None, False),
+            ("held", self.hold, False),
             ("sent", self.network.accept, True),
             ("in the headers", lambda: self.network.accept().send(b"HTTP/1.1 200 OK\r\nA: b"), True),
             ("in the body", lambda: self.network.accept().send(response(b"{}" * 50)[:-1]), True),
@@ -121,6 +122,10 @@ class States:
 
     def queued(self) -> None:
         """Nothing happens: see :meth:`begin`."""
+
+    def hold(self: Any) -> None:
+        """The connection is there and has the request, but the system has not taken it yet."""
+        self.clock.addWriter(self.network.accept())
 
     def begin(self: Any, state: str, call: Any) -> tuple[Deferred[Any], list[Deferred[Any]]]:
         """The call, and those that are before it if it shall wait in the queue."""
@@ -201,11 +206,13 @@ class CancelTests(States, GatewayCase):
 
     def test_cancel(self) -> None:
         """In each state."""
-        for state, reach, _ in self.states():
-            for call in (self.put, self.get):
+        for state, reach, is_sent in self.states():
+            for call, is_write in ((self.put, True), (self.get, False)):
                 pending, before = self.begin(state, call)
                 reach()
-                self.cancelled(pending)
+                pending.cancel()
+                error = self.failureResultOf(pending, CancelledError).value
+                self.assertIs(error.maybe_applied, is_sent and is_write, state)
                 for one in before:
                     self.cancelled(one)
                 self.clock.advance(0)
@@ -307,11 +314,13 @@ class CloseTests(GatewayCase):
             self.network.accept()
             read = self.get()
             self.network.accept()
+            held = self.put()
+            self.clock.addWriter(self.network.accept())
             connecting = self.put()
-            for waiting, maybe_applied in ((sent, True), (read, False), (connecting, False)):
+            for waiting, maybe_applied in ((sent, True), (read, False), (held, False), (connecting, False)):
                 waiting.addBoth(lambda failure, wanted=maybe_applied: (failure.value, wanted))
             close()
-            found = [self.successResultOf(waiting) for waiting in (sent, read, connecting)]
+            found = [self.successResultOf(waiting) for waiting in (sent, read, held, connecting)]
             self.clock.advance(0)
             for error, wanted in found:
                 self.assertIsInstance(error, Closed)

@@ -11,7 +11,12 @@ from twisted.internet import error as network
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
-from twisted.internet.interfaces import IHandshakeListener, IOpenSSLClientConnectionCreator, IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IHandshakeListener,
+    IOpenSSLClientConnectionCreator,
+    IReactorFDSet,
+    IStreamClientEndpoint,
+)
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
@@ -116,6 +121,26 @@ class OpenConnections:
         return gone
 
 
+class Load:
+    """
+    What is written to a connection by a producer, if it is to be known whether it may have arrived.
+    """
+
+    _transport: Any = None
+
+    def goes_over(self, transport: Any) -> None:
+        """It is about to be written to this *transport*."""
+        self._transport = transport
+
+    def is_held(self, reactor: Any) -> bool:
+        """
+        Whether the end of it has certainly not left this process, so that it never will if the connection is dropped
+        now. What is written is given to the system in the next turn of the reactor, or later if the peer does not
+        read. Of TLS, which may have more to say than what it was given, this is not known.
+        """
+        return IReactorFDSet.providedBy(reactor) and self._transport in reactor.getWriters()
+
+
 @implementer(IHandshakeListener)
 class _Connection(ProtocolWrapper):
     """
@@ -163,6 +188,11 @@ class _Connection(ProtocolWrapper):
         secured.errback(error or _not_sent(_clues.NO_HANDSHAKE))
         transport: Any = self.transport
         transport.abortConnection()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        super().registerProducer(producer, streaming)  # type: ignore[no-untyped-call]  # of Twisted
+        if isinstance(producer, Load):
+            producer.goes_over(self.transport)
 
     def dataReceived(self, data: bytes) -> None:
         if not self._is_known:

@@ -37,7 +37,7 @@ from . import _json
 from ._answers import flaw_of
 from ._backoff import in_seconds, left_for_server, told_milliseconds
 from ._clues import HTTP_1, NoHttp, not_http
-from ._connections import Connector, OpenConnections, describe, is_of_certificate, is_of_connection
+from ._connections import Connector, Load, OpenConnections, describe, is_of_certificate, is_of_connection
 from ._grpc import timeout_text
 from ._lines import LineFramer
 from ._quotes import Quotes
@@ -110,7 +110,7 @@ class _RenderedURL(EncodedURL):
 
 
 @implementer(IBodyProducer)
-class _Body:
+class _Body(Load):
     """A request body that is written in one go, and knows whether it was."""
 
     def __init__(self, content: bytes) -> None:
@@ -367,8 +367,9 @@ class _Call:
     :ivar done: as :meth:`Transport.call <txetcd._transport.Transport.call>` promises.
     """
 
-    def __init__(self, endpoint: str, rpc: Rpc, request: Any, metadata: Metadata) -> None:
+    def __init__(self, reactor: Any, endpoint: str, rpc: Rpc, request: Any, metadata: Metadata) -> None:
         self.endpoint = endpoint
+        self._reactor = reactor
         self._rpc = rpc
         self._request = request
         self._quotes = quotes_of(rpc, request, metadata)
@@ -416,8 +417,12 @@ class _Call:
             result = Failure(_translated(result, self._body.is_sent, self._rpc, self._quotes))
         self.done.callback(result)
 
+    def _has_left(self) -> bool:
+        """Whether the server may get the whole request, or have it, though the connection is dropped now."""
+        return self._body.is_sent and not self._body.is_held(self._reactor)
+
     def _maybe_applied(self) -> bool:
-        return self._body.is_sent and not self._rpc.is_read
+        return not self._rpc.is_read and self._has_left()
 
     def _cancelled(self, _: Deferred[Any]) -> None:
         self._abort(CallCancelled(self._maybe_applied()))
@@ -445,9 +450,9 @@ class _Call:
         if not self.done.called:
             self.done.errback(error)
 
-    def limit(self, clock: Any, timeout: float) -> None:
+    def limit(self, timeout: float) -> None:
         """Fails the call when *timeout* seconds have passed."""
-        deadline = clock.callLater(timeout, self._expire, timeout)
+        deadline = self._reactor.callLater(timeout, self._expire, timeout)
 
         def arrived(result: Any) -> Any:
             if deadline.active():
@@ -457,7 +462,7 @@ class _Call:
         self.done.addBoth(arrived)
 
     def _expire(self, timeout: float) -> None:
-        if self._body.is_sent:
+        if self._has_left():
             self._abort(unanswered(timeout, self._maybe_applied()))
             return
         # what it waits for is known to what is cancelled
@@ -655,9 +660,9 @@ class Gateway:
             return self._headers.of(metadata, left_for_server(timeout, self._reactor.seconds() - asked_at))
 
         post = self._post(self._calls_client, endpoint, rpc, headers)
-        call = _Call(endpoint, rpc, request, metadata)
+        call = _Call(self._reactor, endpoint, rpc, request, metadata)
         self._track(self._calls, call, call.done)
-        call.limit(self._reactor, timeout)
+        call.limit(timeout)
         call.done.addErrback(self._distrust)
         call.start(self._slots_for(endpoint, _URGENT if metadata.is_urgent else rpc.name), post, self._max_answer)
         return call.done

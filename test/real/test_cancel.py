@@ -285,6 +285,13 @@ class Cancel(_CancelCase):
         await self.sent(self.tested.set, True, b"")
         self.assertEqual([kv.version for kv in (await self.etcd.get(self.key(b"a"))).kvs], [1])
 
+    async def test_in_the_same_turn(self: Any) -> None:
+        """Written to a connection that is there, but not given to the system yet: by the gateway it never is."""
+        await self.tested.get(self.key(b"a"))
+        self.assert_cancelled(self.tested.set(self.key(b"a"), b""), self.by_transport(False, True))
+        await self.assert_usable()
+        self.assertTrue(self.scheme == NATIVE or await self.missing(b"a"))
+
     async def test_sent_read(self: Any) -> None:
         """Nothing can have been done."""
         await self.sent(self.tested.get, False)

@@ -10,6 +10,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.error import ConnectionDone, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.interfaces import IHostnameResolver
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
@@ -23,6 +24,14 @@ from txetcd._gateway import MAX_CONCURRENT, Gateway
 from txetcd._messages import Empty
 from txetcd._transport import Metadata
 from txetcd.errors import Closed, LeaseNotFound, OutcomeUnknown, Timeout, Unavailable
+
+
+@implementer(IHostnameResolver)
+class Unheard:
+    """A resolver that has no answer."""
+
+    def resolveHostName(self, resolutionReceiver: Any, hostName: str, *rest: Any, **options: Any) -> None:
+        """Nothing happens."""
 
 
 class LostTests(GatewayCase):
@@ -181,6 +190,14 @@ class DeadlineTests(States, GatewayCase):
             self.cancelled(one)
         self.successResultOf(active[-1])
         self.clock.advance(0)
+
+    def test_looking_up(self) -> None:
+        """As long as nobody has said that there is no such host, nor does the error."""
+        self.clock.installNameResolver(Unheard())
+        pending = self.put()
+        self.clock.advance(10)
+        late = "could not be sent within 10 seconds: the DNS lookup of 'etcd.example' was not answered yet"
+        self.assert_fails(pending, Timeout, False, late)
 
     def test_late_answer(self) -> None:
         """An answer past the deadline falls on closed ears."""

@@ -376,15 +376,27 @@ class _CountedEndpoint:
             network.TimeoutError: f"no connection to port {port} within {seconds:g} seconds",
             network.DNSLookupError: f"there is no host {host!r} (DNS lookup failed)",
         }
+        self._not_looked_up = f"the DNS lookup of {host!r} was not answered yet"
 
     def connect(self, protocolFactory: Any) -> Any:
         """See :meth:`IStreamClientEndpoint.connect <twisted.internet.interfaces.IStreamClientEndpoint.connect>`."""
         began = self._reactor.seconds()
         factory = _Counted(protocolFactory, self._connections, self._siblings, self._dialect, self._is_secure)
-        connected: Deferred[Any] = self._endpoint.connect(factory)
+        connecting: Deferred[Any] = self._endpoint.connect(factory)
         if self._is_secure:
-            connected.addCallback(self._secured, began)
-        return connected.addCallbacks(lambda connection: connection.wrappedProtocol, self._failed)
+            connecting.addCallback(self._secured, began)
+        is_given_up = False
+
+        def give_up(_: object) -> None:
+            nonlocal is_given_up
+            is_given_up = True
+            connecting.cancel()
+
+        connected: Deferred[Any] = Deferred(give_up)
+        connecting.chainDeferred(connected)
+        return connected.addCallbacks(
+            lambda connection: connection.wrappedProtocol, lambda failure: self._failed(failure, is_given_up)
+        )
 
     def _secured(self, connection: _Connection, began: float) -> Deferred[_Connection]:
         left = max(0.0, began + self._seconds - self._reactor.seconds())
@@ -393,8 +405,10 @@ class _CountedEndpoint:
     def _too_slow(self, result: object, timeout: float) -> Failure:
         return Failure(_not_sent(f"{_clues.NO_HANDSHAKE} at port {self._port} within {in_seconds(self._seconds)}"))
 
-    def _failed(self, failure: Failure) -> Failure:
-        words = self._unreachable.get(type(failure.value))
+    def _failed(self, failure: Failure, is_given_up: bool) -> Failure:
+        # HostnameEndpoint says the same of a lookup that was cancelled
+        is_looked_up = is_given_up and failure.check(network.DNSLookupError)
+        words = self._not_looked_up if is_looked_up else self._unreachable.get(type(failure.value))
         return failure if words is None else Failure(_not_sent(words))
 
 

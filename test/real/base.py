@@ -8,7 +8,7 @@ import json
 import os
 import socket
 import stat
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from inspect import isawaitable
 from typing import Any, Callable, Optional, TypeVar
@@ -46,7 +46,17 @@ GATEWAY, NATIVE = "http", "grpc"
 
 BOTH = (GATEWAY, NATIVE)
 
-CHOSEN = os.environ.get("TXETCD_TEST_SCHEMES", GATEWAY).split(",")
+
+def chosen_schemes(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Those that are to be tested; ``LookupError`` for one that there is not: it would be no test, in silence."""
+    chosen = (environ.get("TXETCD_TEST_SCHEMES") or GATEWAY).split(",")
+    unknown = [repr(scheme) for scheme in chosen if scheme not in BOTH]
+    if unknown:
+        raise LookupError(f"TXETCD_TEST_SCHEMES: no such scheme: {', '.join(unknown)}; there are: {', '.join(BOTH)}")
+    return chosen
+
+
+CHOSEN = chosen_schemes()
 """Those that are tested."""
 
 

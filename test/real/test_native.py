@@ -11,8 +11,9 @@ from collections import Counter
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.trial.unittest import SynchronousTestCase
 
-from test.real.base import NATIVE, QUICK, RealCase, on_every_server, sockets_to
+from test.real.base import NATIVE, QUICK, RealCase, chosen_schemes, on_every_server, sockets_to
 from txetcd import Backoff, Client, Error, KeySet, KeyValue, OpGet, OpSet, OutcomeUnknown, Transaction, Unavailable
 from txetcd import _messages as messages
 from txetcd import _schema as schema
@@ -22,6 +23,19 @@ from txetcd.testing._ports import free_ports
 
 COUNT = 300
 """Calls at a time."""
+
+
+class Schemes(SynchronousTestCase):
+    """Which transports are tested at all."""
+
+    def test_chosen(self) -> None:
+        for text, chosen in (("", ["http"]), ("grpc", ["grpc"]), ("http,grpc", ["http", "grpc"])):
+            self.assertEqual(chosen_schemes({"TXETCD_TEST_SCHEMES": text}), chosen)
+        self.assertEqual(chosen_schemes({}), ["http"])
+
+    def test_unknown(self) -> None:
+        error = self.assertRaises(LookupError, chosen_schemes, {"TXETCD_TEST_SCHEMES": "http,gprc"})
+        self.assertEqual(str(error), "TXETCD_TEST_SCHEMES: no such scheme: 'gprc'; there are: http, grpc")
 
 
 @on_every_server(schemes=[NATIVE])

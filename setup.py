@@ -43,7 +43,7 @@ setup(
     ],
     extras_require={
         "server": SERVER,
-        "test": [*SERVER, "hypothesis", "coverage", "prometheus_client", "protobuf", "h2"],
+        "test": [*SERVER, "hypothesis", "coverage", "prometheus_client", "protobuf", "h2", "pytest", "pytest-twisted"],
     },
     entry_points={"console_scripts": ["txetcd = txetcd.cli:main"]},
     keywords=["etcd", "twisted", "asynchronous", "distributed", "lock", "election", "configuration"],

@@ -309,7 +309,8 @@ class Watch:
       several key sets those of a set that was ahead of the others.
     * With a callback, the loss shows where the Deferred of :meth:`Client.watch <txetcd.Client.watch>` is looked at. In
       ``async with etcd.watch(...) as watch:`` that is the end of the block; :meth:`when_stopped` tells at once.
-    * A network that swallows everything in silence is not noticed.
+    * That the network swallows everything in silence is noticed with ``grpc://``: the watch of a connection that is
+      dead fails with :class:`~txetcd.errors.Unavailable` within about fifteen seconds. With ``http://`` it waits on.
     * A consumer that is slower than the changes makes the server wait, not the memory grow (:data:`BUFFER`).
 
     Made by :meth:`Client.watcher <txetcd.Client.watcher>`; :meth:`stop` it when it is no longer needed, or use it as

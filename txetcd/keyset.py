@@ -31,6 +31,8 @@ class KeySet:
     * ``KeySet(b"key")`` one key
     * ``KeySet(b"from", b"to")`` all keys from ``b"from"`` up to, but not including, ``b"to"``;
       ``KeySet(b"from", b"\\x00")`` all keys from ``b"from"`` on
+    * ``KeySet(b"b", b"a")``, ``KeySet(b"a", b"a")`` no key, as the end does not lie behind the start: nothing is found,
+      nothing is deleted; a watch is refused by the server with :class:`~txetcd.errors.WatchRangeEmpty`
     * ``KeySet(b"prefix/", prefix=True)`` all keys that begin so; an empty prefix means all keys
     * ``KeySet.all()`` all keys, meant as such
 

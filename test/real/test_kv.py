@@ -172,9 +172,13 @@ class Get(RealCase):
         found = await self.etcd.get(self.key(b"c"), b"\x00")
         self.assertEqual([kv.key for kv in found.kvs][:2], [self.key(b"c"), self.key(b"d")])
 
-    async def test_range_inverted(self: Any) -> None:
-        found = await self.etcd.get(self.key(b"c"), self.key(b"a"))
-        self.assertEqual((found.kvs, found.count), ([], 0))
+    async def test_range_of_none(self: Any) -> None:
+        """What does not end behind its start is no error: nothing is found, and nothing is deleted."""
+        for end in (b"a", b"b"):
+            found = await self.etcd.get(self.key(b"b"), self.key(end))
+            self.assertEqual((found.kvs, found.count), ([], 0))
+            gone = await self.etcd.delete(KeySet(self.key(b"b"), self.key(end)))
+            self.assertEqual((gone.deleted, (await self.get(count_only=True)).count), (0, 4))
 
     async def test_count_only(self: Any) -> None:
         found = await self.get(count_only=True)

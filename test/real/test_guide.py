@@ -16,10 +16,14 @@ from typing import Any, Iterator
 from urllib.parse import urlsplit
 
 import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.utils import getProcessOutputAndValue
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from test.real.base import RealCase, on_every_server
+from txetcd import KeySet
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = ROOT / "docs" / "guide.rst"
@@ -27,6 +31,11 @@ BLOCK = re.compile(r"^\.\. code:: python\n\n((?: .*\n|\n)+)", re.MULTILINE)
 
 PLACE = "localhost:2379"
 """Where the server is, in the guide."""
+
+MEANWHILE = """
+from twisted.internet.task import deferLater
+await deferLater(reactor, 1)
+"""
 
 BEFORE = {b"config/mode": b"dark", b"seat": b"berta"}
 """The keys that are there, before the first snippet."""
@@ -45,8 +54,42 @@ SAYS = {
     "etcd.maintenance.disarm())": "ended: []",
     "grpc://": "faster: b'short'",
     "TLS(": "TLS(ca_file='ca.pem', cert_file='client.pem', key_file='client.key', server_name=None)",
+    "client_port=23790": "<EtcdProcess not running>",
 }
 """What the snippet with this text in it prints, besides other lines perhaps."""
+
+SAYS_LIKE = {
+    'timeout=5)\nprint("etcd"': "etcd VERSION",
+    'print("asks", etcd.endpoints[0])': r"asks http://etcd[123]:2379",
+    "etcd.watch([": r"put b'config/colour' b'red' \d+",
+    "etcd.cluster.leader()": r"\w+ leads",
+    "etcd.cluster.add_learner(": "True",
+    "etcd.maintenance.status()": r"SCHEME://127\.0\.0\.1:\d+ VERSION \d+ of \d+ bytes in use",
+    "etcd.maintenance.alarms()": r"alarms: \[\]",
+    "etcd.maintenance.snapshot(": r"True [0-9a-f]{64}",
+}
+"""The same as patterns, with the version of the server and the scheme of the transport put in."""
+
+FOLLOW, RUN = "async def follow(", "def run("
+"""In the snippets that only make a function; it is called by tests of its own."""
+
+PROGRAM = """
+import sys
+
+from twisted.internet.task import react
+from txetcd import Client
+
+{run}
+
+async def work(reactor):
+    async with Client(reactor, sys.argv[1]) as etcd:
+        async with etcd.lock(b"held"), etcd.lease(60, keep_alive=True):
+            print("at work", flush=True)
+            await Deferred()
+
+react(lambda reactor: run(reactor, work(reactor)))
+"""
+"""Has a lock and a lease until it is ended."""
 
 
 @attrs.frozen
@@ -73,13 +116,17 @@ class Snippet:
         return set(_global_names(self.compiled)) - set(dir(builtins))
 
     def at(self, place: str) -> Snippet:
-        """With the server at this host and port."""
-        return attrs.evolve(self, code=self.code.replace(PLACE, place))
+        """With the server at this host and port, and with a second for what may happen at its dots."""
+        return attrs.evolve(self, code=self.code.replace(PLACE, place).replace("\n...\n", MEANWHILE))
 
-    async def run(self, *given: Any) -> None:
+    def with_more(self, code: str) -> Snippet:
+        """With this at its end."""
+        return attrs.evolve(self, code=f"{self.code}\n{code}\n")
+
+    async def run(self, *given: Any) -> Any:
         namespace: dict[str, Any] = {}
         exec(self.compiled, namespace)
-        await namespace["snippet"](*given)
+        return await namespace["snippet"](*given)
 
 
 def _global_names(code: CodeType) -> Iterator[str]:
@@ -100,6 +147,33 @@ def snippets() -> list[Snippet]:
     ]
 
 
+def snippet_with(text: str) -> Snippet:
+    (found,) = [snippet for snippet in snippets() if text in snippet.code]
+    return found
+
+
+class Listener(ProcessProtocol):
+    """
+    A process that is listened to.
+
+    :ivar said: fires when it has printed something.
+    :ivar ended: fires with all of it, when it has ended.
+    """
+
+    def __init__(self) -> None:
+        self._output = b""
+        self.said: Deferred[None] = Deferred()
+        self.ended: Deferred[bytes] = Deferred()
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        self._output += data
+        if not self.said.called:
+            self.said.callback(None)
+
+    def processEnded(self, reason: Failure) -> None:
+        self.ended.callback(self._output)
+
+
 class Text(SynchronousTestCase):
     """Of the guide itself."""
 
@@ -113,7 +187,15 @@ class Text(SynchronousTestCase):
         self.assertEqual({}, {line: names for line, names in unknown.items() if names})
 
     def test_what_is_expected_is_there(self) -> None:
-        self.assertEqual({text: 1 for text in SAYS}, {text: sum(text in s.code for s in snippets()) for text in SAYS})
+        expected = [*SAYS, *SAYS_LIKE, FOLLOW, RUN]
+        found = {text: sum(text in snippet.code for snippet in snippets()) for text in expected}
+        self.assertEqual({text: 1 for text in expected}, found)
+
+    def test_what_is_printed_is_expected(self) -> None:
+        expected = [*SAYS, *SAYS_LIKE, FOLLOW]
+        printing = [snippet for snippet in snippets() if re.search(r"\bprint\b", snippet.code)]
+        unexpected = [snippet.code for snippet in printing if not any(text in snippet.code for text in expected)]
+        self.assertEqual([], unexpected)
 
 
 @on_every_server()
@@ -121,7 +203,8 @@ class Guide(RealCase):
     """Each snippet is run as the body of a coroutine, in their order, with a client of its own."""
 
     async def start(self: Any) -> None:
-        self.web = (await self.own_server()).url
+        self.own = await self.own_server()
+        self.web = self.own.url
         self.url = self.spoken(self.web)
         self.etcd = self.client()
         for key, value in BEFORE.items():
@@ -148,17 +231,63 @@ class Guide(RealCase):
             for text, says in SAYS.items():
                 if text in snippet.code:
                     self.assertIn(says, printed, snippet.code)
+            for text, says in SAYS_LIKE.items():
+                if text in snippet.code:
+                    pattern = says.replace("VERSION", re.escape(self.server.label)).replace("SCHEME", self.scheme)
+                    self.assertTrue([line for line in printed if re.fullmatch(pattern, line)], printed)
+
+    async def test_follow(self: Any) -> None:
+        """Nothing is lost and nothing is told twice, though the server is restarted meanwhile."""
+        told: list[str] = []
+
+        def note(*words: object) -> None:
+            told.append(" ".join(map(str, words)))
+
+        follow = await snippet_with(FOLLOW).with_more("return follow").run(self.reactor, None, note)
+        keys = [b"followed/%d" % number for number in range(60)]
+        etcd = self.client()
+        following = self.soon(follow(self.reactor, etcd, KeySet(b"followed/", prefix=True)))
+        await self.until(lambda: told)
+        for key in keys[:30]:
+            await self.etcd.set(key, b"")
+        await self.own.restart()
+        # some come while nobody watches
+        later = self.client()
+        for key in keys[30:]:
+            await later.set(key, b"")
+        last = f"put {keys[-1]!r}"
+        await self.until(lambda: last in told)
+        self.assertEqual(told, ["there is []", *(f"put {key!r}" for key in keys)])
+        await etcd.close()
+        self.assertIsNone(await following)
+
+    async def test_run(self: Any) -> None:
+        """A program that is ended by SIGTERM leaves its blocks: the lock is free, and no lease is left."""
+        path = Path(self.mktemp())
+        path.write_text(PROGRAM.format(run=snippet_with(RUN).code))
+        listener = Listener()
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        process = self.reactor.spawnProcess(
+            listener, sys.executable, [sys.executable, str(path), self.url], environment
+        )
+        self.addCleanup(lambda: listener.ended.called or process.signalProcess("KILL"))
+        await self.soon(listener.said)
+        held = KeySet(b"held/", prefix=True)
+        self.assertEqual(((await self.etcd.get(held)).count, len(await self.etcd.leases())), (1, 2))
+        process.signalProcess("TERM")
+        self.assertEqual(await self.soon(listener.ended), b"at work\n")
+        self.assertEqual(((await self.etcd.get(held)).count, await self.etcd.leases()), (0, []))
+        await (await self.etcd.lock(b"held", timeout=5)).release()
 
     async def test_what_is_left(self: Any) -> None:
         """The lock let the write through."""
-        (guarded,) = [snippet for snippet in snippets() if "lock.guard()" in snippet.code]
-        await self.printed_by(guarded)
+        await self.printed_by(snippet_with("lock.guard()"))
         (kv,) = (await self.etcd.get(b"printed")).kvs
         self.assertEqual(b"page 7", kv.value)
 
     async def test_testing_your_program(self: Any) -> None:
         """The test case is found and passes when it is run as the guide says."""
-        (example,) = [snippet for snippet in snippets() if "TestCase" in snippet.code]
+        example = snippet_with("TestCase")
         directory = Path(self.mktemp())
         directory.mkdir(parents=True)
         (directory / "test_mine.py").write_text(example.code)

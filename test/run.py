@@ -32,6 +32,9 @@ from twisted.trial.runner import TestLoader, TrialRunner
 #: The tests that need a real server: a module or a package.
 REAL = "test.real"
 
+#: How many processes test side by side: they wait for servers most of the time.
+JOBS = 10
+
 #: Into how many parts the real tests are divided.
 PARTS = 3
 
@@ -227,7 +230,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m test.run", description="Run the tests of txetcd.")
     parser.add_argument("names", nargs="*", default=["all"], help="unit, real, all, or dotted names")
     parser.add_argument("--floor", type=int, default=1, metavar="N", help="fail when fewer than N tests ran")
-    parser.add_argument("--jobs", type=int, default=5, metavar="N", help="how many processes test side by side")
+    parser.add_argument("--jobs", type=int, default=JOBS, metavar="N", help="how many processes test side by side")
     parser.add_argument("--server", metavar="PATH", help="run the real tests in this process, against this server")
     return parser.parse_args(arguments)
 

@@ -77,6 +77,14 @@ def over(wanted: type[BaseException]) -> Callable[[RevisionTests], Any]:
 
 
 FROM_NOW: dict[str, list[Step]] = {
+    "what happened before": [
+        (say(created(10)), 10), (say(events(8)), 10), (say(events(9, 10)), 10), (say(events(10, 11, 12)), 10),
+        (take(11, 12), 12), (say(progress(20)), 20), (say(events(21)), 20), (take(21), 21),
+    ],
+    "what happened before, in fragments": [
+        (say(created(10)), 10), (say(cut(events(9, 10))), 10), (say(cut(events(10, 11))), 10), (say(events(11)), 10),
+        (take(11), 10), (take(11), 11),
+    ],
     "where it begins": [(nothing, None), (say(created(10)), 10), (say(created(20)), 10)],
     "handed over one by one": [
         (say(created(10)), 10), (say(events(11, 12)), 10), (take(11), 11), (take(12), 12), (say(events(20)), 19),

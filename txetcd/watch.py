@@ -159,6 +159,8 @@ class _Part:
         self._refusals = 0
         self._deadline: Optional[IDelayedCall] = None
         self._arrived: Optional[int] = None
+        # of a watch from now on
+        self._begin = 0
         self._waiting: deque[int] = deque()
         self.keys = keys
         self.is_started = False
@@ -217,15 +219,22 @@ class _Part:
         if message.canceled:
             self._refused(self._reason(message))
             return
-        self._move_on(message)
+        events = self._since_begin(message.events) if message.events else message.events
+        self._move_on(message, events)
         if message.created and not self.is_started:
             self._meet_deadline()
             self.is_started = True
             if self._watch.is_paused:
                 self.pause()
             self._watch._part_started()
-        if message.events:
-            self._watch._take_in(self, message.events)
+        if events:
+            self._watch._take_in(self, events)
+
+    def _since_begin(self, events: list[Event]) -> list[Event]:
+        """Without those of a watch from now on that happened before it began."""
+        if events[0].kv.mod_revision > self._begin:
+            return events
+        return [event for event in events if event.kv.mod_revision > self._begin]
 
     def _refused(self, reason: Error) -> None:
         """The server has ended the watch; if that is because of its token, a call fetches another one, if any can."""
@@ -246,17 +255,21 @@ class _Part:
         if isinstance(error, Error):
             self._watch._fail(reason if isinstance(error, AuthError) else error)
 
-    def _move_on(self, message: WatchResponse) -> None:
+    def _move_on(self, message: WatchResponse, events: list[Event]) -> None:
         """
         An event tells by its own revision, because the header is ahead of it while the watch catches up. The answer to
-        the request tells only where a watch from now on begins: behind the revision of the header (``recvLoop`` in
-        etcd's ``v3rpc/watch.go``).
+        the request tells only where a watch from now on begins: behind the revision of the header. A server since
+        3.5.35, 3.6 and 3.7 looks at that after it has set the watch up, and tells some changes from before as well
+        (``recvLoop`` in etcd's ``v3rpc/watch.go``): they are not handed over, or the revision would have been wrong.
         """
-        if message.events:
-            self._waiting.extend(event.kv.mod_revision for event in message.events)
+        if events:
+            self._waiting.extend(event.kv.mod_revision for event in events)
             # of a revision that is cut by the end of a fragment, some changes are still to come
-            self._reach(message.events[-1].kv.mod_revision - message.fragment)
-        elif self._arrived is None or not message.created:
+            self._reach(events[-1].kv.mod_revision - message.fragment)
+        elif self._arrived is None:
+            self._begin = message.header.revision
+            self._reach(self._begin)
+        elif not message.created and not message.events:
             self._reach(message.header.revision)
 
     def _reach(self, revision: int) -> None:

@@ -49,7 +49,7 @@ BOTH = (GATEWAY, NATIVE)
 
 def chosen_schemes(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Those that are to be tested; ``LookupError`` for one that there is not: it would be no test, in silence."""
-    chosen = (environ.get("TXETCD_TEST_SCHEMES") or GATEWAY).split(",")
+    chosen = (environ.get("TXETCD_TEST_SCHEMES") or ",".join(BOTH)).split(",")
     unknown = [repr(scheme) for scheme in chosen if scheme not in BOTH]
     if unknown:
         raise LookupError(f"TXETCD_TEST_SCHEMES: no such scheme: {', '.join(unknown)}; there are: {', '.join(BOTH)}")

@@ -29,9 +29,9 @@ class Schemes(SynchronousTestCase):
     """Which transports are tested at all."""
 
     def test_chosen(self) -> None:
-        for text, chosen in (("", ["http"]), ("grpc", ["grpc"]), ("http,grpc", ["http", "grpc"])):
+        for text, chosen in (("", ["http", "grpc"]), ("http", ["http"]), ("grpc", ["grpc"])):
             self.assertEqual(chosen_schemes({"TXETCD_TEST_SCHEMES": text}), chosen)
-        self.assertEqual(chosen_schemes({}), ["http"])
+        self.assertEqual(chosen_schemes({}), ["http", "grpc"])
 
     def test_unknown(self) -> None:
         error = self.assertRaises(LookupError, chosen_schemes, {"TXETCD_TEST_SCHEMES": "http,gprc"})

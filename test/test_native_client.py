@@ -170,7 +170,7 @@ class ClientTests(Case):
         self.assertFalse(asked.is_whole)
         self.assertEqual(asked.data, framed(b"\x0a\x07\x0a\x03key\x40\x01"))
         server.begin(asked)
-        server.say(asked, framed(WRITTEN + b"\x18\x01"))
+        server.say(asked, framed(b"\x0a\x02\x18\x06\x18\x01"))
         event = b"\x12\x12" + FOUND[6:24]
         server.say(asked, framed(b"\x0a\x02\x18\x08" + b"\x5a" + bytes([len(event)]) + event))
         self.assertEqual([event.kv.value for event in seen], [b"value"])

@@ -33,7 +33,10 @@ from twisted.trial.runner import TestLoader, TrialRunner
 REAL = "test.real"
 
 #: How many processes test side by side: they wait for servers most of the time.
-JOBS = 10
+JOBS = 7
+
+#: The variable that names the transports.
+SCHEMES = "TXETCD_TEST_SCHEMES"
 
 #: Into how many parts the real tests are divided.
 PARTS = 3
@@ -139,12 +142,23 @@ def run(names: list[str], directory: str = "_trial_temp") -> Tally:
     return tally
 
 
-def run_server(label: str, path: str, names: list[str], is_newest: bool) -> tuple[Counts, list[str]]:
+def run_server(
+    label: str, path: str, names: list[str], is_newest: bool, schemes: str
+) -> tuple[Counts, list[str]]:
     """The tests against one server, in a process of its own: how they ended, and its complaints."""
     from test.servers import ELSEWHERE
 
+    variables = {ELSEWHERE: "0" if is_newest else "1", SCHEMES: schemes}
     # what the older servers add to the coverage is not worth the time that measuring takes
-    return run_child(label, ["--server", path, *names], is_newest, {ELSEWHERE: "0" if is_newest else "1"})
+    return run_child(label, ["--server", path, *names], is_newest, variables)
+
+
+def schemes_for(number: int, is_newest: bool) -> str:
+    """Over which transports a server is tested: see ``test.real.base``."""
+    named = os.environ.get(SCHEMES, "")
+    if named != "in-turn":
+        return named
+    return "" if is_newest else ("http", "grpc")[number % 2]
 
 
 def run_child(
@@ -182,8 +196,10 @@ def run_servers(names: list[str], others: list[str], jobs: int) -> tuple[Counts,
         runs = [pool.submit(run_child, "no server", others)] if others else []
         # the newest first, for which there are the most
         runs += [
-            pool.submit(run_server, server.label, server.path, part, server is NEWEST)
-            for server in reversed(SERVERS)
+            pool.submit(
+                run_server, server.label, server.path, part, server is NEWEST, schemes_for(number, server is NEWEST)
+            )
+            for number, server in reversed(list(enumerate(SERVERS)))
             for part in parts_of(names)
         ]
         for run in runs:

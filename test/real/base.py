@@ -46,10 +46,14 @@ GATEWAY, NATIVE = "http", "grpc"
 
 BOTH = (GATEWAY, NATIVE)
 
+IN_TURN = "in-turn"
+"""For ``test.run``: each server over another one of them, the newest over both; one process of tests takes both."""
+
 
 def chosen_schemes(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Those that are to be tested; ``LookupError`` for one that there is not: it would be no test, in silence."""
-    chosen = (environ.get("TXETCD_TEST_SCHEMES") or ",".join(BOTH)).split(",")
+    named = environ.get("TXETCD_TEST_SCHEMES") or ",".join(BOTH)
+    chosen = list(BOTH) if named == IN_TURN else named.split(",")
     unknown = [repr(scheme) for scheme in chosen if scheme not in BOTH]
     if unknown:
         raise LookupError(f"TXETCD_TEST_SCHEMES: no such scheme: {', '.join(unknown)}; there are: {', '.join(BOTH)}")

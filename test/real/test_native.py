@@ -29,7 +29,9 @@ class Schemes(SynchronousTestCase):
     """Which transports are tested at all."""
 
     def test_chosen(self) -> None:
-        for text, chosen in (("", ["http", "grpc"]), ("http", ["http"]), ("grpc", ["grpc"])):
+        for text, chosen in (
+            ("", ["http", "grpc"]), ("http", ["http"]), ("grpc", ["grpc"]), ("in-turn", ["http", "grpc"]),
+        ):  # fmt: skip
             self.assertEqual(chosen_schemes({"TXETCD_TEST_SCHEMES": text}), chosen)
         self.assertEqual(chosen_schemes({}), ["http", "grpc"])
 

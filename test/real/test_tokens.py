@@ -342,12 +342,12 @@ class Tokens(LoadCase):
         """AuthLeaseKeepAlive, V3AuthWithLeaseRevoke: a lease of hers lives as long as she likes."""
         await self.secure()
         other = self.client_of(ROOT)
-        async with self.alice.lease(1, keep_alive=True) as lease:
+        async with self.alice.lease(5, keep_alive=True) as lease:
             await self.alice.set(b"alice/1", b"x", lease=lease)
             for _ in range(4):
                 await other.auth.disable()
                 await other.auth.enable()
-                await deferLater(self.reactor, 0.5)
+                await deferLater(self.reactor, 1.5)
             self.assertEqual((await self.alice.get(b"alice/1")).count, 1)
             self.assertEqual(await lease.keys(), [b"alice/1"])
         self.assertEqual((await self.alice.get(b"alice/1")).count, 0)

@@ -39,7 +39,7 @@ JOBS = 7
 SCHEMES = "TXETCD_TEST_SCHEMES"
 
 #: Into how many parts the real tests are divided.
-PARTS = 3
+PARTS = 5
 
 #: How each line begins that says why a run is no success; they are the last ones, with nothing between them.
 COMPLAINT = "FAILED: "

@@ -675,7 +675,7 @@ class Gone(_Errors):
 
     def is_sent(self: Any, call: Any) -> bool:
         """Whether a call that is under way was sent."""
-        return bool(call.is_sent if self.scheme == NATIVE else call._body.is_sent)
+        return bool(call.is_sent if self.scheme == NATIVE else call._has_left())
 
     async def test_closed(self: Any) -> None:
         """Closing the client ends what is under way; a write that was sent may be applied all the same."""

@@ -24,10 +24,6 @@ class Identity:
         """Whether another cluster may be behind *url*, for all we know."""
         return bool(self.cluster_id) and url not in self._verified
 
-    def is_verified(self, url: str) -> bool:
-        """Whether the cluster is behind *url*, for all we know."""
-        return url in self._verified
-
     def doubt(self, url: str) -> None:
         """Whatever is behind *url* may have changed: it has failed, or the last connection to it has ended."""
         self._verified.discard(url)

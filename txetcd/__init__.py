@@ -22,7 +22,10 @@ from .errors import (
     PermissionDenied,
     ProtocolViolation,
     Timeout,
+    TLSFailed,
     Unavailable,
+    Unimplemented,
+    WrongCluster,
 )
 from .keyset import KeySet
 from .lease import Lease
@@ -119,11 +122,14 @@ __all__ = [
     "Status",
     "Success",
     "TLS",
+    "TLSFailed",
     "Timeout",
     "Transaction",
     "Unavailable",
+    "Unimplemented",
     "User",
     "Watch",
+    "WrongCluster",
     "errors",
     "never",
 ]

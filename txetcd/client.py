@@ -571,7 +571,9 @@ class Client:
         progress_notify: Optional[bool] = None,
     ) -> WatchDeferred:
         """
-        Watches keys, and calls back for each change: see :class:`~txetcd.Watch` for what is promised.
+        Watches keys, and calls back for each change: see :class:`~txetcd.Watch` for what is promised. It takes a moment
+        until the server watches: ``await watching.watch.when_started()``, with *watching* for what this returns, waits
+        for that.
 
         :param keys: what to watch: a list of ``bytes`` and :class:`~txetcd.KeySet`, or one of them. A change of a key
             that is in several sets is told once for each of them.

@@ -347,11 +347,11 @@ class _UpTests(_Tests):
     async def test_cluster(self) -> None:
         """Three members, whose ports follow each other."""
         port = free_port(3)
-        last = f"http://127.0.0.1:{port + 2}\n"
+        members = [f"http://127.0.0.1:{port + number}" for number in range(3)]
+        last = f"{members[2]}\n"
         ended = await self.command("up", "--nodes=3", f"--port={port}", on_line=at(last, send(signal.SIGINT)))
         self.assertEqual((ended.status, ended.errors), (0, ""))
-        self.assertEqual(urls(ended.out), [f"http://127.0.0.1:{port + number}" for number in range(3)])
-        self.assertIn(f"export ETCD_URL=http://127.0.0.1:{port}\n", ended.out)
+        self.assertIn(f"export ETCD_URL={','.join(members)}\n", ended.out)
         self.assert_gone(ended.out, count=3)
 
     async def test_port_taken(self) -> None:

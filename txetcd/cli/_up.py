@@ -41,12 +41,10 @@ def announce(cluster: EtcdCluster, screen: Screen) -> None:
     what = f"A cluster of {len(cluster.members)} etcd {first.version}" if others else f"etcd {first.version}"
     screen.text(f"{what} is running, until Ctrl-C. For the programs of another terminal:")
     screen.text()
-    screen.text(f"export ETCD_URL={first.url}")
-    if others:
-        screen.text()
-        screen.text("The other members:")
-        for member in others:
-            screen.text(f"  {member.url}")
+    # all of them, so that one may be killed
+    screen.text(f"export ETCD_URL={','.join(member.url for member in cluster.members)}")
+    screen.text()
+    screen.text("With grpc:// instead of http:// their native protocol is spoken, at the same ports.")
 
 
 async def _until_cancelled(reactor: Any, cluster: EtcdCluster) -> None:

@@ -38,7 +38,7 @@ _CLEANUP_TIMEOUT = 5.0
 
 class Lock:
     """
-    A lock: at most one holds it, and who asks first gets it first.
+    A lock: at most one holds it, and whose key reaches the server first gets it first.
 
     The algorithm and the keys are those of Go's ``concurrency.Mutex``, so that Go programs and ``etcdctl lock`` contend
     for the same lock: each contender writes the key ``name/<lease id>``; the oldest key holds the lock; each waiter
@@ -51,7 +51,7 @@ class Lock:
     says ``True`` once the time to live is over, but :meth:`when_lost` may be told late. So end your work when that
     fires, ask :attr:`is_held` in between, and let what must not happen twice be guarded by the store itself: put
     :meth:`guard` among the comparisons of your transaction, or hand :attr:`revision`, which grows from owner to owner,
-    to whatever you write to.
+    to whatever you write to. So it is, too, if somebody else deletes the key: the owner does not notice.
 
     Names nest, as they do in Go: any key below ``name/`` counts as a contender, and so does a lock ``name/other``.
 

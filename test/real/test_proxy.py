@@ -308,8 +308,9 @@ class Connections(ProxyCase):
             await proxy.stop()
             for client in clients:
                 client.socket.close()
-            self.assertEqual(len(os.listdir("/dev/fd")), sockets)
-            self.assertEqual(len(self.reactor.getDelayedCalls()), timers)
+            # what tests before have left to the collector may be closed meanwhile
+            self.assertLessEqual(len(os.listdir("/dev/fd")), sockets)
+            self.assertLessEqual(len(self.reactor.getDelayedCalls()), timers)
 
     async def test_tls(self: Any) -> None:
         """It goes through as it is."""

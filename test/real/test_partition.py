@@ -537,7 +537,7 @@ class Writes(PartitionCase):
         for write in self.writes():
             self.assertEqual((await self.refused(write(alone, 30))).endpoint, url)
         with self.assertRaises(Timeout) as caught:
-            await waiting.set(self.key(b"a"), b"", timeout=0.5)
+            await waiting.set(self.key(b"a"), b"", timeout=3)
         self.assertTrue(caught.exception.maybe_applied)
         await self.healed()
         found = await self.client_at(self.follower).get(self.keys(), keys_only=True)
@@ -684,7 +684,7 @@ class Leases(PartitionCase):
         records: list[CallRecord] = []
         moving = self.client_first_at(self.follower, on_call=records.append)
         alone = self.client(self.url_of(self.follower))
-        kept = await moving.lease(4, keep_alive=True)
+        kept = await moving.lease(10, keep_alive=True)
         lost = await alone.lease(4, keep_alive=True)
         slow = await alone.lease(60)
         for etcd, lease, name in ((moving, kept, b"kept"), (alone, lost, b"lost"), (alone, slow, b"slow")):

@@ -821,7 +821,7 @@ class LeasesAndLocks(FaultCase):
 
     async def test_renewed_over_a_bad_line(self: Any) -> None:
         """Each second renewal is cut: the lease lives on."""
-        lease = await self.away.lease(2, keep_alive=True)
+        lease = await self.away.lease(10, keep_alive=True)
         for number in range(1, 3):
             self.proxy.cut_request(count=1)
             await self.until(lambda number=number: self.proxy.faults.get("cut_request") == number)

@@ -613,7 +613,7 @@ class _ClusterTokensCase(AuthCase):
             issuer = self.member(self.alice.endpoints[0])
             await issuer.kill()
             await self.assert_works(self.alice)
-            self.assertNotEqual(self.alice.endpoints[0], self.url_of(issuer))
+            self.assertFalse(self.alice.stats().endpoints[self.url_of(issuer)])
             await issuer.start()
 
     async def test_started_again(self: Any) -> None:

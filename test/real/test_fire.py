@@ -276,7 +276,7 @@ class FireOnOne(_Fire):
             etcd = self.client(proxy.url, retry=Backoff())
             await etcd.get(self.key(b""))
             proxy.black_hole("to_client")
-            writes = await self.prepare(0, ("set", "transact", "create"))
+            writes = await self.prepare(0, ("set", "create"))
             asked = [write.ask(etcd) for write in writes]
 
             async def are_there() -> bool:

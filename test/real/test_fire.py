@@ -276,11 +276,12 @@ class FireOnOne(_Fire):
             etcd = self.client(proxy.url, retry=Backoff())
             await etcd.get(self.key(b""))
             proxy.black_hole("to_client")
-            writes = await self.prepare(0, ("set", "create"))
+            # no more than the server takes before it would have to ask for more
+            writes = (await self.prepare(0, ("set", "create")))[:300]
             asked = [write.ask(etcd) for write in writes]
 
             async def are_there() -> bool:
-                return bool((await self.etcd.get(self.keys(b"0/"), count_only=True)).count >= WRITES)
+                return bool((await self.etcd.get(self.keys(b"0/"), count_only=True)).count == len(writes))
 
             await self.until(are_there)
             proxy.behave()

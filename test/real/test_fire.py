@@ -269,24 +269,3 @@ class FireOnOne(_Fire):
         told = await self.under_fire(("set", "transact", "create", "delete", "grant"), 0.3, CUTS, at_once=True)
         # whether a cut comes amid so few, chance decides
         self.assertGreater(told["done"], 0)
-
-    async def test_lost_together(self: Any) -> None:
-        """All of them were carried out, and none of their answers arrives."""
-        async with FaultyProxy(self.reactor, self.url, seed=1) as proxy:
-            etcd = self.client(proxy.url, retry=Backoff())
-            await etcd.get(self.key(b""))
-            proxy.black_hole("to_client")
-            # no more than the server takes before it would have to ask for more
-            writes = (await self.prepare(0, ("set", "create")))[:300]
-            asked = [write.ask(etcd) for write in writes]
-
-            async def are_there() -> bool:
-                return bool((await self.etcd.get(self.keys(b"0/"), count_only=True)).count == len(writes))
-
-            await self.until(are_there)
-            proxy.behave()
-            proxy.drop("reset")
-            await self.soon(gatherResults(asked, consumeErrors=True))
-            self.assertEqual({write.told for write in writes}, {"unknown"})
-            await self.assert_sound(etcd)
-        self.assert_true(writes, await self.found(0), {"unknown": range(1, 2)})

@@ -16,7 +16,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from test.real.base import GATEWAY, NATIVE, RealCase, on_every_server_at_length, on_newest_server
+from test.real.base import GATEWAY, NATIVE, RealCase, on_every_server, on_every_server_at_length
+from test.servers import NEWEST
 from txetcd import (
     AlreadyExists,
     Backoff,
@@ -437,7 +438,7 @@ class Crowd(_CrowdCase):
     """... by the client's own limit."""
 
 
-@on_newest_server(schemes=[NATIVE])
+@on_every_server(lambda server: server is NEWEST and server.version != (3, 5, 1), schemes=[NATIVE])
 class CrowdAtLimit(_CrowdCase):
     """... by the server's own limit, which is the only one natively. It is the same with others, and 3.5.1 has none."""
 

@@ -348,6 +348,19 @@ class ConnectionTests(NativeCase):
         self.assertEqual(self.native.connections, 1)
         self.cancelled(waiting)
 
+    def test_not_connected_to_any_more(self) -> None:
+        """An attempt to connect to an endpoint that was replaced ends when nobody waits for it, at once or later."""
+        for is_left_first in (False, True):
+            waiting = self.put()
+            if is_left_first:
+                self.cancelled(waiting)
+            self.assertFalse(self.clock.connectors[-1].stoppedConnecting)
+            self.native.keep_only([])
+            if not is_left_first:
+                self.assertFalse(self.clock.connectors[-1].stoppedConnecting)
+                self.cancelled(waiting)
+            self.assertTrue(self.clock.connectors[-1].stoppedConnecting)
+
     def test_goodbye_at_once(self) -> None:
         """A server that wants nobody."""
         for begin in (self.put, self.get, lambda: self.stream().ended):

@@ -445,6 +445,7 @@ class _Peer:
     def withdraw(self, exchange: _Exchange) -> None:
         """It does not wait any more."""
         self._waiting.pop(exchange, None)
+        self._stop_if_unwanted()
 
     def obstacle(self, exchange: _Exchange) -> str:
         """What an exchange that was not sent waits for."""
@@ -472,6 +473,12 @@ class _Peer:
         self._is_retired = True
         if self._channel is not None:
             self._channel.retire()
+        self._stop_if_unwanted()
+
+    def _stop_if_unwanted(self) -> None:
+        # nobody closes it later: those who asked for it have forgotten it
+        if self._is_retired and not self._waiting:
+            self.close()
 
     def close(self) -> None:
         """Connects no more."""

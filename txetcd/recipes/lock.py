@@ -51,7 +51,8 @@ class Lock:
     says ``True`` once the time to live is over, but :meth:`when_lost` may be told late. So end your work when that
     fires, ask :attr:`is_held` in between, and let what must not happen twice be guarded by the store itself: put
     :meth:`guard` among the comparisons of your transaction, or hand :attr:`revision`, which grows from owner to owner,
-    to whatever you write to. So it is, too, if somebody else deletes the key: the owner does not notice.
+    to whatever you write to. The same two tell when somebody else has deleted the owner's key: that frees the lock, and
+    the owner does not notice.
 
     Names nest, as they do in Go: any key below ``name/`` counts as a contender, and so does a lock ``name/other``.
 

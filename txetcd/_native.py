@@ -389,7 +389,7 @@ class _Peer:
     :param connector: makes connections.
     :param connect_timeout: seconds for one attempt.
     :param max_message: bytes of a message at the most.
-    :param on_loss: called with the URL when the connection has ended, or begins nothing more.
+    :param on_loss: called when the connection has ended, or begins nothing more.
 
     :ivar clock: as given.
     :ivar max_message: as given.
@@ -404,10 +404,9 @@ class _Peer:
         connector: Connector,
         connect_timeout: float,
         max_message: int,
-        on_loss: Callable[[str], None],
+        on_loss: Callable[[], None],
     ) -> None:
         parts = urlsplit(url)
-        self._url = url
         self._on_loss = on_loss
         self._is_secure = parts.scheme == "grpcs"
         self._host, self._port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
@@ -533,7 +532,7 @@ class _Peer:
             self._channel = None
         if channel.is_too_eager:
             self._liveness = min(2 * self._liveness, MOST_LIVENESS)
-        self._on_loss(self._url)
+        self._on_loss()
 
 
 def _not_sent(reason: Optional[BaseException]) -> Error:
@@ -639,6 +638,6 @@ class Native:
             self._connector,
             self._connect_timeout,
             self._max_message,
-            lambda url: self.on_loss(url),
+            lambda: self.on_loss(endpoint),
         )
         return peer

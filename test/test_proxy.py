@@ -14,11 +14,12 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from test.fakes import Reactor, Wire
+from test.ports import free_ports
 from txetcd.testing import FaultyProxy, ProxyConnection
 from txetcd.testing._door import Door
 from txetcd.testing._faults import DICE
 from txetcd.testing._line import MAX_WAITING
-from txetcd.testing._ports import free_ports, is_accepting
+from txetcd.testing._ports import is_accepting
 
 TARGET = "http://127.0.0.1:2379"
 

@@ -19,14 +19,15 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from test.ports import free_ports
 from txetcd import testing
-from txetcd.testing import EtcdCluster, EtcdFailed, EtcdNotFound, EtcdProcess, _binary, find_etcd, namespace
+from txetcd.testing import EtcdCluster, EtcdFailed, EtcdNotFound, EtcdProcess, _binary, _ports, find_etcd, namespace
 from txetcd.testing._binary import environment, release, version_of
 from txetcd.testing._child import excerpt
 from txetcd.testing._cluster import leading, new_bootstraps
 from txetcd.testing._identity import Bootstrap, Peer, cluster_id, member_id, new_token
 from txetcd.testing._life import Life
-from txetcd.testing._ports import ATTEMPTS, FROM, TO, PortLost, check_free, free_ports, with_other_ports
+from txetcd.testing._ports import ATTEMPTS, FROM, TO, Claims, PortLost, check_free, mark, with_other_ports
 from txetcd.testing._process import record_bootstrap, recorded_bootstrap, remove_data
 from txetcd.values import Header, Status
 
@@ -80,10 +81,10 @@ PATIENCE = 30.0
 EXAMPLE = Bootstrap("token", 2001, Peer("b", 2003), (Peer("a", 2002), Peer("b", 2003)))
 
 
-def occupy() -> socket.socket:
+def occupy(port: int = 0) -> socket.socket:
     """A program that has a port."""
     occupant = socket.socket()
-    occupant.bind(("127.0.0.1", 0))
+    occupant.bind(("127.0.0.1", port))
     occupant.listen()
     return occupant
 
@@ -117,26 +118,58 @@ class IdentityTests(SynchronousTestCase):
     def test_json(self) -> None:
         self.assertEqual(Bootstrap.from_json(EXAMPLE.to_json()), EXAMPLE)
 
+    def new_bootstraps(self, *ports: int) -> list[Bootstrap]:
+        """Those of a cluster of three."""
+        claims = Claims()
+        self.addCleanup(claims.release)
+        return new_bootstraps(claims, 3, *ports)
+
     def test_cluster(self) -> None:
         """The members of a new cluster agree on it, and share no port."""
-        members = new_bootstraps(3)
+        members = self.new_bootstraps()
         self.assertEqual(len({member.cluster_id for member in members}), 1)
         self.assertEqual(len({port for member in members for port in (member.client_port, member.me.port)}), 6)
         self.assertEqual([member.me for member in members], list(members[0].peers))
 
     def test_cluster_ports(self) -> None:
         """The ports for clients may be chosen: one after the other, from the first member's on."""
-        members = new_bootstraps(3, 2000)
+        members = self.new_bootstraps(2000)
         self.assertEqual([member.client_port for member in members], [2000, 2001, 2002])
         self.assertEqual(len({member.me.port for member in members}), 3)
 
 
 class PortsTests(SynchronousTestCase):
-    def test_free_ports(self) -> None:
+    def setUp(self) -> None:
+        self.claims = Claims()
+        self.addCleanup(self.claims.release)
+
+    def test_claims(self) -> None:
         """None is one that the kernel would give to a connection, which could be there when it is needed again."""
-        ports = set(free_ports(20))
+        ports = set(self.claims.take(20))
         self.assertEqual(len(ports), 20)
         self.assertTrue(all(FROM <= port < TO for port in ports), ports)
+
+    def limit(self, ports: range) -> None:
+        """Let there be no others."""
+        self.patch(_ports, "FROM", ports.start)
+        self.patch(_ports, "TO", ports.stop)
+
+    def test_claims_of_others(self) -> None:
+        """What is taken is taken for all, although nobody listens there, until it is released."""
+        ports = free_ports(4)
+        self.limit(ports)
+        first, other = self.claims.take(2), Claims()
+        self.addCleanup(other.release)
+        self.assertEqual({*first, *other.take(2)}, set(ports))
+        self.assertRaisesRegex(PortLost, f"^port {first[0]} is taken: .+$", mark, first[0])
+        self.claims.release()
+        self.assertEqual(set(other.take(2)), set(first))
+
+    def test_claims_are_not_of_what_is_used(self) -> None:
+        ports = free_ports(2)
+        self.limit(ports)
+        with closing(occupy(ports[0])):
+            self.assertEqual(self.claims.take(1), [ports[1]])
 
     def test_check_free(self) -> None:
         """A line names the one that is taken, also if it is not the first one."""

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, getDebugging, setDebugging
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
+from test.ports import free_ports
 from test.real.base import NATIVE, QUICK, RealCase, on_every_server
 from test.servers import Server
 from txetcd import (
@@ -48,7 +49,6 @@ from txetcd.errors import (
     UserNotFound,
 )
 from txetcd.testing import EtcdProcess
-from txetcd.testing._ports import free_ports
 
 SECRET = os.urandom(8).hex()
 """What is in every password: not to be seen anywhere, and so not in the source, which a traceback shows."""

@@ -24,7 +24,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from test.ports import free_port
+from test.ports import free_ports
 from test.servers import NEWEST, SERVERS, Server
 from txetcd import Client, KeySet
 from txetcd.cli._demo import demo
@@ -346,7 +346,7 @@ class _UpTests(_Tests):
 
     async def test_cluster(self) -> None:
         """Three members, whose ports follow each other."""
-        port = free_port(3)
+        port = free_ports(3)[0]
         members = [f"http://127.0.0.1:{port + number}" for number in range(3)]
         last = f"{members[2]}\n"
         ended = await self.command("up", "--nodes=3", f"--port={port}", on_line=at(last, send(signal.SIGINT)))
@@ -367,7 +367,7 @@ class _UpTests(_Tests):
         self.patch(os, "environ", {**os.environ, "ETCD": self.server.path})
         self.patch(tempfile, "tempdir", self.temporary)
         out = io.StringIO()
-        running = Deferred.fromCoroutine(up(reactor, 1, free_port(), Screen(out)))
+        running = Deferred.fromCoroutine(up(reactor, 1, free_ports(1)[0], Screen(out)))
         while "export" not in out.getvalue():
             await deferLater(reactor, 0.05)
         running.cancel()
@@ -431,7 +431,7 @@ class NoServerTests(_Tests):
             self.assert_gone(ended.out, count=0)
 
     async def test_unreachable(self) -> None:
-        url = f"http://127.0.0.1:{free_port()}"
+        url = f"http://127.0.0.1:{free_ports(1)[0]}"
         ended = await self.command("demo", "--url", url)
         self.assert_failed(ended)
         self.assertIn(url, ended.errors)

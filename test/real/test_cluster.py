@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from test.ports import free_ports
 from test.real.base import QUICK, RealCase, on_every_server, on_every_server_at_length
 from test.servers import Server
 from txetcd import Backoff, Client, Cluster, Member, Timeout, Unavailable, never
@@ -26,7 +27,6 @@ from txetcd.errors import (
 from txetcd.testing import EtcdCluster, EtcdProcess
 from txetcd.testing._child import Child, Log
 from txetcd.testing._identity import Bootstrap, Peer, new_token
-from txetcd.testing._ports import free_ports
 
 _shared: dict[str, EtcdCluster] = {}
 """The running cluster of each version; each ends with the reactor, or with the interpreter."""

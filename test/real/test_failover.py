@@ -17,6 +17,7 @@ from twisted.internet.task import deferLater
 
 from test.history import Fate
 from test.load import Load
+from test.ports import free_ports
 from test.real.base import GATEWAY, NATIVE, RealCase, on_every_server, on_every_server_at_length, sockets_to
 from test.real.test_cluster import ClusterCase
 from txetcd import (
@@ -39,7 +40,6 @@ from txetcd._frames import HEAD_SIZE, HEADERS, unpack_head
 from txetcd.errors import NotSupportedForLearner, WrongCluster
 from txetcd.testing import EtcdCluster, EtcdFailed, EtcdProcess, FaultyProxy, ProxyConnection
 from txetcd.testing._identity import Peer
-from txetcd.testing._ports import free_ports
 
 SECONDS = float(os.environ.get("TXETCD_TEST_SECONDS", "8"))
 """How long the mixed load goes on; each fault happens once at least."""

@@ -191,8 +191,9 @@ class CutOfHTTP2(_Calls):
 
     async def test_cut_in_the_handshake(self: Any) -> None:
         """Wherever it is cut, on both ways: nothing was sent."""
-        for cut in (self.proxy.cut_request, self.proxy.cut_answer):
-            for after in (0, 1, 9, 14, 20):
+        # of 24 bytes that we begin with, and of the server's SETTINGS: newer ones have 15, and that is all we wait for
+        for cut, places in ((self.proxy.cut_request, (0, 1, 9, 14, 20)), (self.proxy.cut_answer, (0, 1, 9, 14))):
+            for after in places:
                 for how in ("close", "reset", "half_close"):
                     self.behave()
                     cut(after, how)

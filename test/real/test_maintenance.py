@@ -17,6 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults, mayb
 from twisted.internet.utils import getProcessOutputAndValue, getProcessValue
 from twisted.trial.unittest import SkipTest
 
+from test.ports import free_ports
 from test.real.base import (
     NATIVE,
     QUICK,
@@ -46,7 +47,6 @@ from txetcd.errors import BadLeaderTransferee, Corrupt, FutureRevision, NoSpace,
 from txetcd.testing import EtcdProcess
 from txetcd.testing._child import Child, Log
 from txetcd.testing._identity import Bootstrap, Peer, new_token
-from txetcd.testing._ports import free_ports
 
 MEGABYTE = 1024 * 1024
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,13 +13,13 @@ from typing import Any
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import SynchronousTestCase
 
+from test.ports import free_ports
 from test.real.base import NATIVE, QUICK, RealCase, chosen_schemes, on_every_server, sockets_to
 from txetcd import Backoff, Client, Error, KeySet, KeyValue, OpGet, OpSet, OutcomeUnknown, Transaction, Unavailable
 from txetcd import _messages as messages
 from txetcd import _schema as schema
 from txetcd.errors import Unimplemented
 from txetcd.testing import EtcdProcess
-from txetcd.testing._ports import free_ports
 
 COUNT = 300
 """Calls at a time."""

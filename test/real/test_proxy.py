@@ -20,11 +20,11 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from test.certificates import SelfSigned
+from test.ports import free_ports
 from test.real.base import GATEWAY, QUICK, RealCase, on_newest_server
 from txetcd import Error
 from txetcd.testing import EtcdProcess, FaultyProxy
 from txetcd.testing._identity import Bootstrap, Peer, new_token
-from txetcd.testing._ports import free_ports
 from txetcd.testing._process import record_bootstrap
 
 

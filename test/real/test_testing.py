@@ -10,20 +10,21 @@ import stat
 import sys
 import tempfile
 from contextlib import closing
+from pathlib import Path
 from typing import Any, ClassVar
 
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
-from test.ports import free_port
+from test.ports import free_ports
 from test.servers import SERVERS, Server
 from txetcd import Client
 from txetcd.errors import Error
 from txetcd.testing import EtcdCluster, EtcdFailed, EtcdProcess, _cluster, _process
-from txetcd.testing._ports import ATTEMPTS, free_ports
+from txetcd.testing._ports import ATTEMPTS, Claims
 from txetcd.values import Header
 
 # Starts a server, says which process it is, and leaves without stopping it.
@@ -62,6 +63,12 @@ def occupy(port: int = 0) -> socket.socket:
 
 def port_of(url: str) -> int:
     return int(url.rpartition(":")[2])
+
+
+def states_of(pid: int | None) -> set[str]:
+    """Those of all threads of a process."""
+    stats = [stat.read_text() for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return {stat.rpartition(")")[2].split()[0] for stat in stats}
 
 
 class _Tests(TestCase):
@@ -201,6 +208,20 @@ class _ProcessTests(_Tests):
         etcd.resume()
         await self.ask(etcd)
 
+    async def test_pause_in_the_midst(self) -> None:
+        """It does nothing any more when this returns, however busy it was."""
+        etcd = await self.etcd().start()
+        client = Client(reactor, etcd.url)
+        self.addCleanup(client.close)
+        for _ in range(10):
+            await client.get(b"a")
+            setting = gatherResults([client.set(b"a", bytes(10_000)) for _ in range(16)])
+            await deferLater(reactor, 0.001)
+            etcd.pause()
+            self.assertEqual(states_of(etcd.pid), {"T"})
+            etcd.resume()
+            await setting
+
     async def test_stop_paused(self) -> None:
         etcd = await self.etcd().start()
         pid, before = etcd.pid, reactor.seconds()  # type: ignore[attr-defined]
@@ -261,7 +282,8 @@ class _TroubleTests(_Tests):
     def deal(self, *ports: tuple[int, int]) -> None:
         """Let these be the first ports, client and peer, that are found to be free."""
         dealt = list(ports)
-        self.patch(_process, "free_ports", lambda count: list(dealt.pop(0)) if dealt else free_ports(count))
+        take = Claims.take
+        self.patch(Claims, "take", lambda claims, count: list(dealt.pop(0)) if dealt else take(claims, count))
 
     async def test_port_stolen(self) -> None:
         """Another program was quicker, for one port and then for the other: other ports are tried."""
@@ -478,7 +500,8 @@ class _ClusterTests(_Tests):
         with closing(occupy()) as thief:
             stolen = thief.getsockname()[1]
             dealt = [[stolen, *free_ports(5)], [*free_ports(5), stolen]]
-            self.patch(_cluster, "free_ports", lambda count: dealt.pop() if dealt else free_ports(count))
+            take = Claims.take
+            self.patch(Claims, "take", lambda claims, count: dealt.pop() if dealt else take(claims, count))
             cluster = await self.started()
             self.assertEqual(dealt, [])
             self.assertNotIn(stolen, [port_of(url) for url in cluster.urls])
@@ -487,7 +510,7 @@ class _ClusterTests(_Tests):
 
     async def test_client_port(self) -> None:
         """The ports for clients can be chosen, and are the same at every start; if one is taken, nothing is started."""
-        port = free_port(2)
+        port = free_ports(2)[0]
         cluster = EtcdCluster(reactor, 2, binary=self.server.path, client_port=port)
         self.addCleanup(cluster.stop)
         for _ in range(2):

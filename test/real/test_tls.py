@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from test.certificates import CLIENT, DAY, Authority, Certificate, SelfSigned, write
-from test.ports import free_port
+from test.ports import free_ports
 from test.real.base import GATEWAY, NATIVE, QUICK, RealCase, on_every_server
 from txetcd import TLS, Backoff, Client, Error, KeySet, OutcomeUnknown, PermissionDenied, Timeout, Unavailable
 from txetcd import _messages as messages
@@ -45,7 +45,7 @@ class _Tls(RealCase):
         self.directory.mkdir()
         self.ca_file = self.file("ca.pem", ROOT.pem)
         self.show(SERVER)
-        plain = free_port(2)
+        plain = free_ports(2)[0]
         self.port = plain + 1
         files = [f"--cert-file={self.directory}/server.pem", f"--key-file={self.directory}/server.key"]
         listen = f"--listen-client-urls=http://127.0.0.1:{plain},https://127.0.0.1:{self.port}"

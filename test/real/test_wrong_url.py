@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from test.certificates import Authority, write
-from test.ports import free_port
+from test.ports import free_ports
 from test.real.base import GATEWAY, NATIVE, QUICK, RealCase, on_every_server
 from txetcd import TLS, Client, Error, OutcomeUnknown, Unavailable
 from txetcd import _messages as messages
@@ -134,7 +134,7 @@ class _Apart(_WrongUrl):
         own = root.issue("127.0.0.1")
         files = write(directory / "server.pem", own.certificate), write(directory / "server.key", own.key)
         self.tls = TLS(write(directory / "ca.pem", root.pem))
-        http = free_port(4)
+        http = free_ports(4)[0]
         grpc = http + 2
         arguments = [
             *QUICK,

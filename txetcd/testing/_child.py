@@ -6,10 +6,12 @@ The child is a plain :class:`subprocess.Popen` that writes to a file, so that th
 
 from __future__ import annotations
 
+import glob
 import os
 import signal
 import subprocess
 import tempfile
+import time
 import weakref
 from collections.abc import Sequence
 
@@ -58,6 +60,21 @@ def excerpt(output: str) -> str:
     return "\n".join(lines)
 
 
+def has_stopped(pid: int) -> bool:
+    """
+    Whether each thread of this process has stopped, where the system says that. ``waitid`` does too, but PyPy has none.
+    """
+    return all(map(_stopped, glob.glob(f"/proc/{pid}/task/*/stat")))
+
+
+def _stopped(stat: str) -> bool:
+    try:
+        with open(stat, encoding="utf-8", errors="replace") as said:
+            return said.read().rpartition(")")[2].split()[0] in "TtZX"
+    except OSError:  # it has ended meanwhile
+        return True
+
+
 class Child:
     """One run of a server."""
 
@@ -101,8 +118,8 @@ class Child:
     def pause(self) -> None:
         """Stop it, if it lives, and wait until it has: its threads may be at work for some milliseconds more."""
         self.signal(signal.SIGSTOP)
-        if self.is_running and hasattr(os, "waitid"):
-            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        while self.is_running and not has_stopped(self.pid):
+            time.sleep(0.001)
 
     def failure(self, what: str) -> EtcdFailed:
         """The error that says *what* went wrong, and what this run wrote."""

@@ -23,7 +23,7 @@ from ._binary import EtcdFailed
 from ._identity import Bootstrap, Peer, new_token
 from ._life import Life
 from ._network import PeerNetwork
-from ._ports import MAX_PORT, check_free, free_ports, with_other_ports
+from ._ports import MAX_PORT, Claims, check_free, with_other_ports
 from ._process import POLL_SECONDS, STATUS_SECONDS, EtcdProcess, record_bootstrap
 
 T = TypeVar("T")
@@ -32,9 +32,9 @@ LEADER_SECONDS = 30.0
 """How long the search for a leader may take. An election takes up to 2 s, and another one if the votes split."""
 
 
-def new_bootstraps(size: int, first_client_port: Optional[int] = None) -> list[Bootstrap]:
-    """The members of a new cluster, with free ports, or with those for clients from *first_client_port* on."""
-    ports = free_ports(2 * size)
+def new_bootstraps(claims: Claims, size: int, first_client_port: Optional[int] = None) -> list[Bootstrap]:
+    """The members of a new cluster, with ports from *claims*, or with those for clients from *first_client_port* on."""
+    ports = claims.take(2 * size)
     peers = tuple(Peer(f"etcd{number}", port) for number, port in enumerate(ports[:size]))
     client_ports = ports[size:] if first_client_port is None else range(first_client_port, first_client_port + size)
     token = new_token()
@@ -228,7 +228,7 @@ class EtcdCluster:
 
     async def _launch(self) -> None:
         directory = tempfile.mkdtemp(dir=self._life.directory())
-        bootstraps = new_bootstraps(self._size, self._client_port)
+        bootstraps = new_bootstraps(self._life.ports, self._size, self._client_port)
         places = [bootstrap.me for bootstrap in bootstraps]
         try:
             if self._network is not None:

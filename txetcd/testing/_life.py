@@ -13,6 +13,8 @@ from typing import Any, Optional, TypeVar
 
 from twisted.internet.defer import Deferred
 
+from ._ports import Claims
+
 T = TypeVar("T")
 
 
@@ -72,11 +74,12 @@ class AtShutdown:
 
 class Life:
     """
-    What a server, or a cluster of them, has from its start until it is stopped: the start under way, a temporary
+    What a server, or a cluster of them, has from its start until it is stopped: the start under way, ports, a temporary
     directory if it wants one, and the promise to be stopped before the reactor shuts down.
 
     :param reactor: the reactor.
     :param stop: ends what was started.
+    :ivar ports: the ports that it has taken.
     """
 
     def __init__(self, reactor: Any, stop: Callable[[], Deferred[None]]) -> None:
@@ -86,6 +89,7 @@ class Life:
         self._when_started: list[Deferred[None]] = []
         self._at_shutdown: Optional[AtShutdown] = None
         self._directory: Optional[TemporaryDirectory] = None
+        self.ports = Claims()
 
     @property
     def is_starting(self) -> bool:
@@ -137,3 +141,4 @@ class Life:
         if self._directory is not None:
             self._directory.remove()
             self._directory = None
+        self.ports.release()

@@ -28,18 +28,50 @@ class PortLost(EtcdFailed):
     """Another program has the port: with other ports it may work."""
 
 
-def free_ports(count: int) -> list[int]:
+class Claims:
     """
-    *count* different ports that were free a moment ago. They are likely to be free again while a server that has one
-    of them is down: so it can be started again there.
+    Ports that nobody else takes from here, in whatever process, until they are released. So a server that is down for
+    a while finds its ports free when it is started again.
+
+    Each is marked by a UDP socket of the same number: the system lets one process have that, and takes it back from
+    one that ends in any way. The server itself cannot hold its port while it is down.
     """
-    found: dict[int, None] = {}
-    while len(found) < count:
-        port = random.randrange(FROM, TO)
-        with contextlib.suppress(PortLost):
-            check_free(port)
-            found[port] = None
-    return list(found)
+
+    def __init__(self) -> None:
+        self._marks: list[socket.socket] = []
+
+    def take(self, count: int) -> list[int]:
+        """*count* different ports more, which are free now."""
+        return [self._take_one() for _ in range(count)]
+
+    def _take_one(self) -> int:
+        while True:
+            port = random.randrange(FROM, TO)
+            with contextlib.suppress(PortLost):
+                check_free(port)
+                self._marks.append(mark(port))
+                return port
+
+    def release(self) -> None:
+        """Give all of them up."""
+        for taken in self._marks:
+            taken.close()
+        self._marks.clear()
+
+
+def mark(port: int) -> socket.socket:
+    """
+    What says to other processes that *port* is taken, until it is closed.
+
+    :raises PortLost: if another one was quicker.
+    """
+    found = socket.socket(type=socket.SOCK_DGRAM)
+    try:
+        found.bind((HOST, port))
+    except OSError as error:
+        found.close()
+        raise PortLost(f"port {port} is taken: {error.strerror}") from error
+    return found
 
 
 def check_free(port: int, count: int = 1) -> None:

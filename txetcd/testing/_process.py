@@ -1,8 +1,8 @@
 """
 One real etcd as a child process.
 
-**Ports.** They were free a moment ago, and another program may be quicker than the child to bind them. So a server
-counts as started only once it has answered with the identity that follows from its first start (see
+**Ports.** They were free a moment ago, and no other test takes them until the server is stopped, but another program
+may be quicker than the child to bind them. So a server counts as started only once it has answered with the identity that follows from its first start (see
 :mod:`txetcd.testing._identity`), which no other server has, while the child lives. A race that was lost is run again
 with new ports.
 
@@ -37,7 +37,7 @@ from ._binary import EtcdFailed, find_etcd, version_of
 from ._child import Child, Log
 from ._identity import Bootstrap, Peer, new_token
 from ._life import Life
-from ._ports import MAX_PORT, PortLost, check_free, free_ports, is_accepting, with_other_ports
+from ._ports import MAX_PORT, PortLost, check_free, is_accepting, with_other_ports
 
 START_SECONDS = 30.0
 """How long a server may take until it serves. An election takes up to 2 s; the rest is for slow machines."""
@@ -273,7 +273,7 @@ class EtcdProcess:
         await self._launch(binary, version, directory, bootstrap)
 
     def _new_bootstrap(self) -> Bootstrap:
-        free_port, peer_port = free_ports(2)
+        free_port, peer_port = self._life.ports.take(2)
         me = Peer(self._name, peer_port)
         return Bootstrap(token=new_token(), client_port=self._client_port or free_port, me=me, peers=(me,))
 

@@ -2,9 +2,9 @@
 One real etcd as a child process.
 
 **Ports.** They were free a moment ago, and no other test takes them until the server is stopped, but another program
-may be quicker than the child to bind them. So a server counts as started only once it has answered with the identity that follows from its first start (see
-:mod:`txetcd.testing._identity`), which no other server has, while the child lives. A race that was lost is run again
-with new ports.
+may be quicker than the child to bind them. So a server counts as started only once it has answered with the identity
+that follows from its first start (see :mod:`txetcd.testing._identity`), which no other server has, while the child
+lives. A race that was lost is run again with new ports.
 
 **The reactor** holds nothing for a child: no descriptor, and a delayed call only while somebody waits. The child
 goes at the latest with the reactor, or with the interpreter (see :mod:`txetcd.testing._life`).

@@ -1,7 +1,7 @@
 """Sets a key, gets it, and watches it change."""
 
-from twisted.internet.defer import inlineCallbacks
-from twisted.internet.task import deferLater, react
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.task import react
 
 from txetcd import Client
 
@@ -17,13 +17,17 @@ def main(reactor):
     for kv in result.kvs:
         print(kv.key, "is", kv.value, "since revision", kv.mod_revision)
 
+    gone = Deferred()
+
     def on_change(event):
         print(event.key, "was", "deleted" if event.is_delete else event.value)
+        if event.is_delete:
+            gone.callback(None)
 
     watching = etcd.watch([b"greeting"], on_change, start_revision=result.header.revision + 1)
     yield etcd.set(b"greeting", b"good morning")
     yield etcd.delete(b"greeting")
-    yield deferLater(reactor, 1)  # meanwhile the changes are called back
+    yield gone  # meanwhile the changes are called back
 
     watching.cancel()
     yield etcd.close()

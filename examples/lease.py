@@ -9,10 +9,10 @@ from txetcd import Client, Expired
 async def run(reactor):
     async with Client(reactor) as etcd:
         # left alone, a lease takes its keys along when it expires
-        lease = await etcd.lease(2)
-        await etcd.set(b"example/here", b"yes", lease=lease)
+        lease = await etcd.lease(5)
+        done = await etcd.set(b"example/here", b"yes", lease=lease)
         print("left:", await lease.remaining(), "seconds; attached:", await lease.keys())
-        async with etcd.watcher(b"example/here") as watch:
+        async with etcd.watcher(b"example/here", start_revision=done.header.revision + 1) as watch:
             print("then it was", (await watch.__anext__()).type + "d")
         try:
             await lease.refresh()
@@ -20,11 +20,11 @@ async def run(reactor):
             print("too late:", error.message.partition(" is ")[2])
 
         # kept alive, it lasts as long as the block
-        async with etcd.lease(2, keep_alive=True) as lease:
+        async with etcd.lease(5, keep_alive=True) as lease:
             await etcd.set(b"example/here", b"yes", lease=lease)
-            await deferLater(reactor, 3)
+            await deferLater(reactor, 6)
             result = await etcd.get(b"example/here")
-            print("after 3 seconds:", result.count, "key, and the lease is", lease.state)
+            print("after 6 seconds:", result.count, "key, and the lease is", lease.state)
         result = await etcd.get(b"example/here")
         print("after the block:", result.count, "keys")
 

@@ -24,7 +24,7 @@ def main(reactor):
 
     lock = yield etcd.lock(b"example/lock")
     try:
-        yield etcd.lock(b"example/lock", timeout=0.5)
+        yield etcd.lock(b"example/lock", timeout=2)
     except Timeout as error:
         print(error)
     yield lock.release()

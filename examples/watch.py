@@ -1,19 +1,21 @@
 """Watches keys, with a callback and with a loop, and picks up where it left off."""
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater, react
+from twisted.internet.task import react
 
 from txetcd import Client, KeySet
 
 
-def on_change(event):
-    if event.is_delete:
-        print("callback:", event.key, "deleted; it was", event.previous.value)
-    else:
-        print("callback:", event.key, "created" if event.is_create else "changed to", event.value)
-
-
 async def run(reactor):
+    gone = Deferred()
+
+    def on_change(event):
+        if event.is_delete:
+            print("callback:", event.key, "deleted; it was", event.previous.value)
+            gone.callback(None)
+        else:
+            print("callback:", event.key, "created" if event.is_create else "changed to", event.value)
+
     async with Client(reactor) as etcd:
         keys = KeySet(b"example/", prefix=True)
 
@@ -22,7 +24,7 @@ async def run(reactor):
             await etcd.set(b"example/lamp", b"on")
             await etcd.set(b"example/lamp", b"off")
             deleted = await etcd.delete(b"example/lamp")
-            await deferLater(reactor, 1)
+            await gone
 
         # the same changes once more, from the past: a watch can start at any revision that is not compacted
         start = deleted.header.revision - 2

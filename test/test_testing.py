@@ -217,13 +217,16 @@ class ArgumentsTests(SynchronousTestCase):
     )
 
     def test_versions(self) -> None:
-        """The disk is spared where the server knows how."""
+        """The disk is spared where the server knows how, and what it would lose is kept from those that lose it."""
         no_fsync = ["--unsafe-no-fsync"]
+        no_updates = ["--backend-batch-interval=1h"]
         for version, more in [
             ("3.4.0", []),
             ("3.4.35", []),
-            ("3.5.0-rc.0", no_fsync),
-            ("3.5.1", no_fsync),
+            ("3.5.0-rc.0", [*no_fsync, *no_updates]),
+            ("3.5.2", [*no_fsync, *no_updates]),
+            ("3.5.3", no_fsync),
+            ("3.5.21", no_fsync),
             ("3.6.16", no_fsync),
             ("3.7.3", no_fsync),
             ("3.10.0", no_fsync),

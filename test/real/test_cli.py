@@ -14,7 +14,8 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any, Callable, ClassVar
 
 import attrs
@@ -52,6 +53,21 @@ def interrupted(*arguments, **options):
     signal.raise_signal(signal.SIGINT)
     return function(*arguments, **options)
 setattr(module, name, interrupted)
+sys.exit(main())
+"""
+
+# The command in which something is done when it is about to go on after the first line with a text.
+ACTING_AFTER = """
+import os, signal, sys
+from txetcd.cli import main
+from txetcd.cli._terminal import Screen
+text, done = Screen.text, []
+def acting(screen, line=""):
+    text(screen, line)
+    if {part!r} in line and not done:
+        done.append(line)
+        {act}
+Screen.text = acting
 sys.exit(main())
 """
 
@@ -95,7 +111,7 @@ RESULTS = [
     "-> the watch tells: delete fruit/plum",
     "-> it was so: done, at revision ",
     "-> it was not so: colour = red already",
-    "-> a lease of 2 seconds",
+    "-> a lease of 3 seconds",
     " the watch tells: put online = yes",
     " the watch tells: delete online",
     "-> 3 keys deleted",
@@ -171,6 +187,21 @@ def send(number: signal.Signals) -> Callable[[subprocess.Popen[str]], object]:
     return lambda process: process.send_signal(number)
 
 
+def acting_after(part: str, act: str) -> tuple[str, ...]:
+    """The command that does so, exactly there: whoever reads its lines may be late."""
+    return ("-c", ACTING_AFTER.format(part=part, act=act))
+
+
+def signalled(part: str, number: signal.Signals) -> tuple[str, ...]:
+    """The command that gets a signal there."""
+    return acting_after(part, f"signal.raise_signal({number:d})")
+
+
+def hurting(part: str, etcd: EtcdProcess, number: signal.Signals) -> tuple[str, ...]:
+    """The command whose server gets a signal there."""
+    return acting_after(part, f"os.kill({etcd.pid}, {number:d})")
+
+
 async def together(waits: Iterable[Deferred[Ended]]) -> list[Ended]:
     """At the same time, since they mostly wait."""
     return await gatherResults(list(waits), consumeErrors=True)
@@ -188,6 +219,15 @@ def urls(text: str) -> list[str]:
 def serves(url: str) -> bool:
     with closing(socket.socket()) as probe:
         return probe.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) == 0
+
+
+def commands_with(text: str) -> list[str]:
+    """Those of all running processes in which it occurs."""
+    commands = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            commands.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [command for command in commands if text in command]
 
 
 class _Tests(TestCase):
@@ -227,7 +267,7 @@ class _Tests(TestCase):
     def assert_gone(self, text: str, count: int = 1) -> None:
         """The servers whose URLs are in *text* are not there any more, nor are their data."""
         self.assertEqual(len(urls(text)), count, text)
-        self.assertEqual([url for url in urls(text) if serves(url)], [])
+        self.assertEqual(commands_with(self.temporary), [])
         self.assertEqual(os.listdir(self.temporary), [])
 
     def assert_toured(self, out: str) -> None:
@@ -285,8 +325,8 @@ class _DemoEndsTests(_Tests):
         """Ctrl-C leaves nothing, in whichever step."""
         etcd = await self.started()
         for ended in await together(
-            self.command("demo", "--url", etcd.url, on_line=at(text, send(signal.SIGINT)))
-            for text in ("2. ", "plum", "put online", "gets it")
+            self.command("demo", "--url", etcd.url, interpreter=signalled(text, signal.SIGINT))
+            for text in ("2. ", "fruit/plum = 7", "put online", "gets it")
         ):
             self.assertEqual((ended.status, ended.errors), (130, ""))
             self.assertNotIn("Next: ", ended.out)
@@ -295,13 +335,13 @@ class _DemoEndsTests(_Tests):
 
     async def test_interrupted_embedded(self) -> None:
         acts = [("put online", signal.SIGINT), ("gets it", signal.SIGTERM), ("plum", signal.SIGHUP)]
-        ends = await together(self.command("demo", on_line=at(text, send(number))) for text, number in acts)
+        ends = await together(self.command("demo", interpreter=signalled(*act)) for act in acts)
         for ended, (_, number) in zip(ends, acts):
             self.assertEqual((ended.status, ended.errors), (128 + number, ""))
             self.assert_gone(ended.out)
 
     async def test_interrupted_while_starting(self) -> None:
-        ended = await self.command("demo", on_line=at("testing.EtcdProcess", send(signal.SIGINT)))
+        ended = await self.command("demo", interpreter=signalled("testing.EtcdProcess", signal.SIGINT))
         self.assertEqual((ended.status, ended.errors), (130, ""))
         self.assert_gone(ended.out, count=0)
 
@@ -314,10 +354,7 @@ class _DemoEndsTests(_Tests):
 
     async def without_server_from(self, text: str) -> Ended:
         etcd = await self.started()
-        pid = etcd.pid
-        assert pid is not None
-        # "gets it" is said twice; the process is there until somebody asks for it
-        ended = await self.command("demo", "--url", etcd.url, on_line=at(text, lambda _: os.kill(pid, signal.SIGKILL)))
+        ended = await self.command("demo", "--url", etcd.url, interpreter=hurting(text, etcd, signal.SIGKILL))
         self.assertIn(etcd.url, ended.errors)
         return ended
 
@@ -381,7 +418,7 @@ class _HangTests(_Tests):
     async def test_server_hangs(self) -> None:
         """It still ends by itself, and says what was wrong."""
         etcd = await self.started()
-        ended = await self.command("demo", "--url", etcd.url, on_line=at("gets it", lambda _: etcd.pause()))
+        ended = await self.command("demo", "--url", etcd.url, interpreter=hurting("gets it", etcd, signal.SIGSTOP))
         self.assert_failed(ended)
 
 

@@ -19,14 +19,14 @@ ROOT = Path(__file__).resolve().parents[2]
 #: What each example prints when it has done what it is there for.
 SAYS = {
     "backup.py": "100 %, saved: True\n",
-    "cluster.py": "now another one leads: True\nnot there: True\n",
+    "cluster.py": "now another one leads\nnot there: True\n",
     "coroutine.py": "b'0'\n",
     "faulty_proxy.py": "an answer is lost: maybe applied: True; the server has version 1\n"
     "nobody is there: maybe applied: False; the server has version 1\n"
     "silence: no answer within 0.5 seconds\n",
     "hello.py": "b'greeting' was b'good morning'\nb'greeting' was deleted\n",
-    "lease.py": "after 3 seconds: 1 key, and the lease is alive\nafter the block: 0 keys\n",
-    "lock.py": "the lock b'example/lock' was not acquired within 0.5 seconds\n",
+    "lease.py": "after 6 seconds: 1 key, and the lease is alive\nafter the block: 0 keys\n",
+    "lock.py": "the lock b'example/lock' was not acquired within 2 seconds\n",
     "metrics.py": 'etcd_client_call_seconds_count{call="KV.Put",outcome="LeaseNotFound"} 1.0\n',
     "put_and_get.py": "not replaced: meanwhile it is b'green'\ndeleted b'example/colour' b'blue'\n",
     "ranges.py": "there are 100 keys\n",

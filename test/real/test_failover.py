@@ -10,7 +10,6 @@ import os
 from collections import Counter
 from itertools import cycle
 from typing import Any, Callable
-from urllib.parse import urlsplit
 
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import deferLater
@@ -34,6 +33,7 @@ from txetcd import (
     Transaction,
     Unavailable,
     Watch,
+    _attempts,
 )
 from txetcd import _schema as schema
 from txetcd._frames import HEAD_SIZE, HEADERS, unpack_head
@@ -141,11 +141,11 @@ def retries(client: Client) -> int:
 class UnderFaults(FailoverCase):
     """A cluster whose members fail in turn, under a mixed load on one client."""
 
-    timeout = 180 + 2 * SECONDS
+    timeout = 400 + 2 * SECONDS
 
     async def start(self: Any) -> None:
         self.cluster = await self.own_cluster()
-        self.etcd = self.client(self.urls, retry=Backoff())
+        self.etcd = self.client(self.urls, retry=Backoff(), timeout=30)
         self.load = Load(self.reactor, self.etcd, CALLERS)
         self.happened: Counter[str] = Counter()
 
@@ -331,18 +331,18 @@ class AllDown(FailoverCase):
 
     async def works_again(self: Any, etcd: Client) -> None:
         """What it was asked before, it does now."""
-        await etcd.create(self.key(b"again"), b"1")
-        await etcd.set(self.key(b"again"), b"2")
+        await etcd.create(self.key(b"again"), b"1", timeout=30)
+        await etcd.set(self.key(b"again"), b"2", timeout=30)
         self.assertEqual(await self.found(b"again"), [(b"2", 2)])
-        self.assertEqual([kv.value for kv in (await etcd.get(self.key(b"again"))).kvs], [b"2"])
-        self.assertEqual(len(await etcd.cluster.members()), 3)
+        self.assertEqual([kv.value for kv in (await etcd.get(self.key(b"again"), timeout=30)).kvs], [b"2"])
+        self.assertEqual(len(await etcd.cluster.members(timeout=30)), 3)
         await etcd.maintenance.status()
         self.assertEqual(etcd.stats().endpoints, dict.fromkeys(self.urls, True))
 
     async def test_all_down(self: Any) -> None:
         """Every call ends by its deadline, and names those that it has tried; then the same client works again."""
-        etcd = self.patient(*self.urls, timeout=2)
-        before = await etcd.leases()
+        etcd = self.patient(*self.urls, timeout=5)
+        before = await etcd.leases(timeout=30)
         await gatherResults([member.kill() for member in self.cluster.members])
         await self.when_cut_off(etcd)
         asked = {name: call(etcd, self.key(b"a")) for name, call in EVERY_CALL.items()}
@@ -359,20 +359,22 @@ class AllDown(FailoverCase):
         await self.when_well(self.cluster)
         self.assertEqual((await self.soon(waiting)).kvs, [])
         await self.works_again(etcd)
-        self.assertEqual(await etcd.leases(), before)
+        self.assertEqual(await etcd.leases(timeout=30), before)
 
     async def test_deadline_of_a_call(self: Any) -> None:
         """... be it the client's, or its own."""
         etcd = self.patient(*self.urls, timeout=3600)
         await gatherResults([member.kill() for member in self.cluster.members])
-        for call in (etcd.set(self.key(b"a"), b"", timeout=1), etcd.get(self.key(b"a"), timeout=1)):
+        for call in (etcd.set(self.key(b"a"), b"", timeout=5), etcd.get(self.key(b"a"), timeout=5)):
             error = await self.assertFailure(self.soon(call), Unavailable, Timeout)
             self.assertFalse(error.maybe_applied)
             self.all_named(error, error.call)
 
     async def test_all_silent(self: Any) -> None:
         """They hang: reads are asked of all of them; a write that was sent may be applied later, but once."""
-        etcd = self.patient(*self.urls, timeout=1.5)
+        # a share of what is left for each but the last: 1.5, 0.75 and 0.75 seconds
+        self.patch(_attempts, "_SHARE", 0.5)
+        etcd = self.patient(*self.urls, timeout=3)
         # a connection to each of them, and nobody in doubt of who they are
         await etcd.maintenance.status()
         for member in self.cluster.members:
@@ -419,7 +421,7 @@ class Retries(FailoverCase):
         follower = await self.follower()
         etcd = self.patient(self.url_of(follower))
         await follower.kill()
-        error = await self.assertFailure(etcd.set(self.key(b"a"), b"1", timeout=0.5), Unavailable, Timeout)
+        error = await self.assertFailure(etcd.set(self.key(b"a"), b"1", timeout=3), Unavailable, Timeout)
         self.assertFalse(error.maybe_applied)
         self.assertGreater(error.attempts, 1)
         getting = etcd.get(self.key(b"a"))
@@ -565,7 +567,7 @@ class Changes(FailoverCase):
     async def serves(self: Any, url: str) -> bool:
         try:
             await self.client(url).get(b"-", serializable=True)
-        except Unavailable:
+        except (Unavailable, Timeout):
             return False
         return True
 
@@ -708,7 +710,8 @@ class Endpoints(FailoverCase):
         etcd = self.patient(self.urls[2], endpoint_mapping=here.get)
         self.assertEqual(set(await etcd.sync_endpoints()), set(here.values()))
         await etcd.set(self.key(b"a"), b"1")
-        self.assertEqual(sum(proxy.accepted for proxy in proxies.values()), 1)
+        # more than one where this takes so long that others are asked whether they are quicker
+        self.assertGreater(sum(proxy.accepted for proxy in proxies.values()), 0)
         self.assertEqual(await self.found(), [(b"1", 1)])
 
     async def test_failover(self: Any) -> None:
@@ -752,7 +755,7 @@ class BlackHoles(FailoverCase):
         ]
         clients = [await self.torn() for _ in calls]
         self.first.black_hole()
-        lost = [call(etcd, timeout=1) for call, etcd in zip(calls, clients)]
+        lost = [call(etcd, timeout=4) for call, etcd in zip(calls, clients)]
         for answer in lost:
             error = await self.assertFailure(self.soon(answer), Timeout)
             self.assertEqual((error.maybe_applied, error.attempts, error.endpoint), (True, 1, self.url_of(self.first)))
@@ -925,8 +928,8 @@ class OtherClusters(RealCase):
 
     async def test_wrong_cluster(self: Any) -> None:
         """WrongCluster: the other one is never asked to do anything; when the right one is back, it goes on."""
-        etcd = self.client(self.url_of(self.one), timeout=1)
-        patient = self.client(self.url_of(self.one), timeout=1, retry=Backoff())
+        etcd = self.client(self.url_of(self.one), timeout=5)
+        patient = self.client(self.url_of(self.one), timeout=5, retry=Backoff())
         for client in (etcd, patient):
             await client.set(b"a", b"1")
             client.set_endpoints([self.url_of(self.one), self.url_of(self.other)])
@@ -966,8 +969,10 @@ class OtherClusters(RealCase):
         few endpoints there are, and whether the client has asked anything since.
         """
         for count in (1, 2):
-            place = urlsplit(self.one.url).port
-            etcd = self.client(self.url_of(self.one), timeout=2, retry=Backoff())
+            # one that nobody else takes while nobody is there
+            place = free_ports(1)[0]
+            self.one = await self.own_server(client_port=place)
+            etcd = self.client(self.url_of(self.one), timeout=5, retry=Backoff())
             await etcd.set(b"a", b"1")
             etcd.set_endpoints([self.url_of(self.one), self.url_of(self.other)][:count])
             await self.one.stop()
@@ -984,7 +989,6 @@ class OtherClusters(RealCase):
             await self.assertFailure(self.soon(etcd.get(b"precious")), WrongCluster)
             self.assertEqual([kv.key for kv in (await direct.get(KeySet.all())).kvs], [b"precious"])
             await stranger.stop()
-            self.one = await self.own_server()
 
     def assert_said(self: Any, error: WrongCluster) -> None:
         """It names both."""

@@ -128,7 +128,7 @@ AT_LEAST_ONCE = {"done": range(1, 1000), "unknown": range(1000), "not sent": ran
 
 
 class _Fire(RealCase):
-    timeout = 120 + WRITES * SEEDS // 20
+    timeout = 300 + WRITES * SEEDS // 20
 
     async def prepare(self: Any, seed: int, verbs: tuple[str, ...]) -> list[Write]:
         """The writes of one seed; what they delete is there."""

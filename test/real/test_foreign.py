@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import socket
 from typing import Any, Callable, Iterator, Optional
 
 import attrs
@@ -258,7 +259,7 @@ class Results(RealCase):
 # --- what can be at the other end
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-MUTE = 2.0
+MUTE = 6.0
 """Seconds to wait for who never answers: time for all calls at once to be sent."""
 
 HTML = b"<html><body>\r\n<h1>It works!</h1>\r\n</body></html>\r\n"
@@ -491,9 +492,11 @@ class _Faults:
 
     async def test_refused(self: Any) -> None:
         """Nobody is there."""
-        port = self.reactor().listenTCP(0, Factory(), interface="127.0.0.1")
-        url = f"http://127.0.0.1:{port.getHost().port}"
-        await port.stopListening()
+        # bound, so that nobody else gets the port, and not listening
+        held = socket.socket()
+        self.addCleanup(held.close)
+        held.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{held.getsockname()[1]}"
         await self.assert_all_fail(url, Fault(None, Unavailable, Unavailable))
 
     async def test_unknown_host(self: Any) -> None:

@@ -78,7 +78,8 @@ class InteropCase(RealCase):
         """The command line, and the environment."""
         assert ETCDCTL is not None
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ETCD")}
-        return [ETCDCTL, f"--endpoints={self.web}", *arguments], {**kept, "ETCDCTL_API": "3"}
+        patient = ["--command-timeout=60s", "--dial-timeout=60s"]
+        return [ETCDCTL, f"--endpoints={self.web}", *patient, *arguments], {**kept, "ETCDCTL_API": "3"}
 
     async def etcdctl(self: Any, *arguments: str) -> str:
         """What it prints."""
@@ -290,7 +291,7 @@ class Locks(InteropCase):
 
     async def test_it_dies(self: Any) -> None:
         """Killed: its lease frees the lock for us."""
-        process, key = await self.theirs(1, "--ttl=2")
+        process, key = await self.theirs(1, "--ttl=10")
         await self.until_held(process, key)
         waiting = await self.ours(2)
         await self.soon(process.end("KILL"))

@@ -630,7 +630,8 @@ class WaitFor(RealCase):
     """``wait_for``."""
 
     async def start(self: Any) -> None:
-        self.before = await self.watchers()
+        """Nobody watches any more."""
+        await self.until(self.is_forgotten)
 
     async def begun(self: Any, *arguments: Any, **options: Any) -> Any:
         """Waits for the key, and for the server to know of that."""
@@ -639,10 +640,10 @@ class WaitFor(RealCase):
         return waiting
 
     async def is_watched(self: Any) -> bool:
-        return bool(await self.watchers() == self.before + 1)
+        return bool(await self.watchers() == 1)
 
     async def is_forgotten(self: Any) -> bool:
-        return bool(await self.watchers() == self.before)
+        return bool(await self.watchers() == 0)
 
     async def test_existing(self: Any) -> None:
         await self.etcd.set(self.key(b"a"), b"")

@@ -153,6 +153,12 @@ async with etcd.lock(b'mylock') as lock:
     print(lock)
 """
 
+UNTIL_DONE = """
+while etcd.stats().in_flight:
+    yield txaio.sleep(0.05)
+"""
+"""The snippets do not wait for what they ask for; here it must be done before the program ends."""
+
 
 def program(url: str, snippet: str, names: str = "") -> str:
     """The example client with a snippet put where it says."""
@@ -198,8 +204,7 @@ class Snippets(RealCase):
         await self.run_snippet("")
 
     async def test_setting_keys(self: Any) -> None:
-        # the snippet does not wait for what it set; here it must be there before the program ends
-        await self.run_snippet(SETTING_KEYS + "yield txaio.sleep(1)")
+        await self.run_snippet(SETTING_KEYS + UNTIL_DONE)
         self.assertEqual(await self.stored(), {b"mykey%d" % number: b"foobar" for number in range(10)})
 
     async def test_getting_a_key(self: Any) -> None:
@@ -218,9 +223,9 @@ class Snippets(RealCase):
 
     async def test_deleting(self: Any) -> None:
         await self.fill()
-        await self.run_snippet(DELETING_A_KEY + "yield txaio.sleep(1)")
+        await self.run_snippet(DELETING_A_KEY + UNTIL_DONE)
         self.assertNotIn(b"mykey3", await self.stored())
-        await self.run_snippet(DELETING_A_RANGE + "yield txaio.sleep(1)")
+        await self.run_snippet(DELETING_A_RANGE + UNTIL_DONE)
         self.assertEqual(sorted(await self.stored()), [b"mykey%d" % n for n in (0, 1, 2, 7, 8, 9)])
 
     async def test_deleting_with_previous(self: Any) -> None:
@@ -229,7 +234,7 @@ class Snippets(RealCase):
         self.assertIn("deleted key-value pairs: [KeyValue(key=b'mykey3'", printed)
 
     async def test_watching(self: Any) -> None:
-        watching = program(self.url, WATCHING).replace("sleep(60)", "sleep(3)")
+        watching = program(self.url, WATCHING).replace("sleep(60)", "sleep(10)")
 
         async def change(running: Deferred[Any]) -> None:
             # until the end, because the watch says nothing of its start
@@ -250,12 +255,12 @@ class Snippets(RealCase):
         self.assertEqual(await self.stored(), {b"mykey1": b"val2", b"mykey2": b"success"})
 
     async def test_lock(self: Any) -> None:
-        self.assertIn("<Lock b'mylock' HELD>", await self.run_snippet(LOCK + "yield txaio.sleep(1)"))
+        self.assertIn("<Lock b'mylock' HELD>", await self.run_snippet(LOCK + UNTIL_DONE))
         await self.nothing_is_locked()
 
     async def test_lock_with_timeout(self: Any) -> None:
         self.assertIn(
-            "<Lock b'mylock' HELD>", await self.run_snippet(LOCK_WITH_TIMEOUT + "    yield txaio.sleep(1)", "Timeout")
+            "<Lock b'mylock' HELD>", await self.run_snippet(LOCK_WITH_TIMEOUT + UNTIL_DONE, "Timeout")
         )
         await self.nothing_is_locked()
         async with self.etcd.lock(b"mylock"):

@@ -88,6 +88,10 @@ class _Tests(TestCase):
         self.addCleanup(etcd.stop)
         return etcd
 
+    def keep_ports(self) -> None:
+        """Lets nobody else have them, also when the server is stopped."""
+        self.patch(Claims, "release", lambda claims: None)
+
     async def assert_nothing_left(self, *pids: int | None) -> None:
         self.assertEqual([pid for pid in pids if lives(pid)], [])
         self.assertEqual(os.listdir(self.temporary), [])
@@ -99,10 +103,10 @@ class _Tests(TestCase):
         """Trial's own delayed call, which ends a test that takes too long."""
         return max(reactor.getDelayedCalls(), key=lambda call: call.getTime())  # type: ignore[attr-defined]
 
-    async def ask(self, etcd: EtcdProcess) -> Header:
+    async def ask(self, etcd: EtcdProcess, timeout: float = 30) -> Header:
         client = Client(reactor, etcd.url)
         try:
-            return (await client.status(timeout=1)).header
+            return (await client.status(timeout=timeout)).header
         finally:
             await client.close()
 
@@ -191,6 +195,7 @@ class _ProcessTests(_Tests):
         """After a stop it is a new server without data, at the same URL."""
         etcd = await self.etcd().start()
         await self.write(etcd)
+        self.keep_ports()
         url, cluster_id = etcd.url, (await self.ask(etcd)).cluster_id
         await etcd.stop()
         await etcd.start()
@@ -203,7 +208,7 @@ class _ProcessTests(_Tests):
         etcd.pause()
         self.assertTrue(etcd.is_running)
         with self.assertRaises(Error):
-            await self.ask(etcd)
+            await self.ask(etcd, timeout=1)
         etcd.resume()
         etcd.resume()
         await self.ask(etcd)
@@ -223,6 +228,8 @@ class _ProcessTests(_Tests):
             await setting
 
     async def test_stop_paused(self) -> None:
+        """It ends by itself."""
+        self.patch(_process, "STOP_SECONDS", 60.0)
         etcd = await self.etcd().start()
         pid, before = etcd.pid, reactor.seconds()  # type: ignore[attr-defined]
         etcd.pause()
@@ -240,6 +247,7 @@ class _ProcessTests(_Tests):
         """A directory of the user stays, and another object goes on with it; one without its record is refused."""
         data_dir = os.path.join(self.mktemp(), "data")
         etcd = await self.etcd(data_dir=data_dir, name="mine").start()
+        self.keep_ports()
         await self.write(etcd)
         await etcd.stop()
         await self.assert_nothing_left()
@@ -328,7 +336,7 @@ class _TroubleTests(_Tests):
 
     async def test_port_stays_taken(self) -> None:
         """With a port that the user chose there is no other: nothing is started."""
-        with closing(occupy()) as thief:
+        with closing(occupy(free_ports(1)[0])) as thief:
             etcd = self.etcd(client_port=thief.getsockname()[1])
             with self.assertRaisesRegex(EtcdFailed, f"^port {thief.getsockname()[1]} cannot be had: [^\n]+$"):
                 await etcd.start()
@@ -464,7 +472,8 @@ class _ClusterTests(_Tests):
         self.assertIsNot(second, first)
         await first.restart()
         self.assertEqual(await self.values(first), [b"value"])
-        self.assertIs(await cluster.leader(), second)
+        # where the first one is not content with that, there is another election
+        self.assertIn(await cluster.leader(), cluster.members)
         pids = [member.pid for member in cluster.members]
         await cluster.stop()
         await self.assert_nothing_left(*pids)
@@ -477,7 +486,8 @@ class _ClusterTests(_Tests):
         second = await cluster.leader()
         self.assertIsNot(second, first)
         first.resume()
-        self.assertIs(await cluster.leader(), second)
+        while await cluster.leader() is first:
+            await deferLater(reactor, 0.02)
         second.pause()
         pids = [member.pid for member in cluster.members]
         await cluster.stop()
@@ -543,9 +553,9 @@ class _ClusterTests(_Tests):
 
     async def test_no_majority(self) -> None:
         """Without a majority nobody leads."""
-        self.patch(_cluster, "LEADER_SECONDS", 4.0)
         cluster = await self.started()
         leader = await cluster.leader()
+        self.patch(_cluster, "LEADER_SECONDS", 4.0)
         for member in cluster.members:
             if member is not leader:
                 await member.kill()

@@ -24,7 +24,7 @@ from ._terminal import Screen
 
 TOUR_SECONDS = 20.0
 """
-How long it may take until it is given up; it takes some 5 s. When the server does not answer, to undo what it was at
+How long it may take until it is given up; it takes some 6 s. When the server does not answer, to undo what it was at
 can then take 10 s more: one call, ``CLEANUP_SECONDS``, and the ends of the client and of the server.
 """
 
@@ -174,8 +174,8 @@ async def expire(etcd: Client, prefix: bytes, screen: Screen) -> None:
     screen.step("Lease", "Keys of a lease are deleted unless it is renewed in time, as when their owner has died.")
     screen.code('async with etcd.watcher(prefix + b"online") as watch:')
     async with etcd.watcher(prefix + b"online") as watch:
-        screen.code("    lease = await etcd.lease(2)")
-        lease = await etcd.lease(2)
+        screen.code("    lease = await etcd.lease(3)")
+        lease = await etcd.lease(3)
         screen.result(f"a lease of {lease.time_to_live} seconds, which is not renewed (keep_alive=True would)")
         screen.code('    await etcd.set(prefix + b"online", b"yes", lease)')
         await etcd.set(prefix + b"online", b"yes", lease)

@@ -4,6 +4,7 @@ The ``txetcd`` command as its user runs it, on each of the real servers: what it
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterable
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Callable, ClassVar
 
@@ -225,7 +226,7 @@ def commands_with(text: str) -> list[str]:
     """Those of all running processes in which it occurs."""
     commands = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # it has ended meanwhile
+        with contextlib.suppress(OSError):  # it has ended meanwhile
             commands.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
     return [command for command in commands if text in command]
 

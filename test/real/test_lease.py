@@ -4,7 +4,7 @@ Leases, on every server: granted, kept alive, lost; never believed to be alive w
 
 from __future__ import annotations
 
-from contextlib import suppress
+import contextlib
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -92,7 +92,7 @@ class Granted(LeaseCase):
         """The server raises what is too short for it, and the lease knows."""
         lease = await self.etcd.lease(1)
         self.assertEqual(lease.time_to_live, 2)
-        with suppress(Expired):
+        with contextlib.suppress(Expired):
             await lease.revoke()
 
     async def test_longest_time_to_live(self: Any) -> None:

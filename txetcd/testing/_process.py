@@ -68,7 +68,9 @@ class EtcdProcess:
     Its timing is etcd's own. A single server starts in some 0.6 s (again, up to 3.5: some 1.3 s), nearly all of it
     the election; ``arguments=["--heartbeat-interval=10", "--election-timeout=100"]`` makes that 0.1 s, but also
     shortens the least time to live of a lease from 2 s to 1 s. From etcd 3.5 on it does not sync its files
-    (``--unsafe-no-fsync``): its data survive :meth:`kill`, but not the end of the machine.
+    (``--unsafe-no-fsync``): its data survive :meth:`kill`, but not the end of the machine. From 3.5.0 to 3.5.2, which
+    would lose writes then (etcd's issue 13766), it updates its file seldom only; for what counts the size of that, as
+    ``--quota-backend-bytes`` does, add ``"--backend-batch-interval=100ms"`` to the arguments.
 
     No ``ETCD_*`` variable of the environment reaches it. Stop what you started; what is left ends when the reactor
     shuts down, or with the interpreter. An interpreter that is itself killed leaves its servers running.

@@ -451,7 +451,7 @@ class AgreeingAtNative(_CancelCase):
 
     async def never_agreed(self: Any, scheme: str) -> None:
         self.proxy.black_hole()
-        etcd = self.client(self.proxy.url.replace("http://", scheme), timeout=FOR_EVER, connect_timeout=1)
+        etcd = self.client(self.proxy.url.replace("http://", scheme), timeout=FOR_EVER, connect_timeout=5)
         calls = [etcd.set(self.key(b"a"), b"") for _ in range(MAX_CONCURRENT + 1)]
         await self.until(lambda: etcd.stats().connections == 1)
         for call in calls:
@@ -792,7 +792,7 @@ class Deadlines(_CancelCase):
         A member without a majority waits for it no longer than it was told, even if it does not hear that nobody waits
         any more. By itself it would wait for seven seconds, and end with ``Unavailable``.
         """
-        cluster = EtcdCluster(self.reactor, 2, binary=self.server.path, arguments=QUICK)
+        cluster = EtcdCluster(self.reactor, 2, binary=self.server.path)
         self.addCleanup(cluster.stop)
         await cluster.start()
         url = cluster.members[0].url
@@ -801,7 +801,7 @@ class Deadlines(_CancelCase):
         await etcd.set(b"a", b"")
         await cluster.members[1].kill()
         before = await self.ends(url)
-        call = etcd.get(b"a", timeout=1.5)
+        call = etcd.get(b"a", timeout=4)
 
         async def has_begun() -> bool:
             return (await self.ends(url))[""] > before[""]

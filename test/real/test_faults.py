@@ -132,6 +132,25 @@ class FaultCase(RealCase):
 
 
 class _Calls(FaultCase):
+    async def cut(self: Any, after: int, how: str, name: bytes) -> None:
+        """
+        A set whose answer is cut so is in doubt, and was applied once. Natively an answer that comes in two parts, with
+        something of ours in between, passes: both of them are shorter than what was to pass.
+        """
+        for number in range(1, 50):
+            self.behave()
+            self.proxy.cut_answer(after, how, where=self.answers_to())
+            cuts = self.proxy.faults.get("cut_answer", 0)
+            setting = self.soon(self.away.set(self.key(name), b""))
+            try:
+                await setting
+            except OutcomeUnknown as error:
+                self.assertTrue(error.maybe_applied)
+                self.assertEqual((await self.found(name)).version, number, after)
+                return
+            self.assertEqual(self.proxy.faults.get("cut_answer", 0), cuts, after)
+        self.fail(f"none was cut after {after} bytes")
+
     async def lost(self: Any, after: int, how: str) -> None:
         """A set whose answer is cut so was applied once, and a get can be repeated."""
         self.proxy.cut_answer(after, how, where=self.answers_to())
@@ -251,11 +270,7 @@ class CutOfHTTP2(_Calls):
         """Half-closed: the server hears on, the client knows that no answer will come."""
         size = len(await self.answer_to_a_set())
         for after in (0, 1, 9, 20, 30, 60, size - 1):
-            self.proxy.cut_answer(after, "half_close", where=self.answers_to())
-            error = await self.assertFailure(self.soon(self.away.set(self.key(b"%d" % after), b"")), OutcomeUnknown)
-            self.assertTrue(error.maybe_applied)
-            self.assertEqual((await self.found(b"%d" % after)).version, 1, after)
-            self.behave()
+            await self.cut(after, "half_close", b"%d" % after)
         await self.as_good_as_new()
 
     async def test_half_closed_while_idle(self: Any) -> None:
@@ -340,11 +355,7 @@ class Calls(_Calls):
         """Wherever it is cut, the set was applied once; and only a whole answer is one."""
         answer = await self.answer_to_a_set()
         for count in self.where_to_cut(answer):
-            self.behave()
-            self.proxy.cut_answer(count, "close", where=self.answers_to())
-            error = await self.assertFailure(self.soon(self.away.set(self.key(b"%d" % count), b"")), OutcomeUnknown)
-            self.assertTrue(error.maybe_applied)
-            self.assertEqual((await self.found(b"%d" % count)).version, 1, count)
+            await self.cut(count, "close", b"%d" % count)
 
     def where_to_cut(self: Any, answer: bytes) -> range:
         """In many places; that of the gateway ends with two bytes that are not needed."""
@@ -378,7 +389,7 @@ class Calls(_Calls):
     async def test_request_is_swallowed(self: Any) -> None:
         await self.warm_up()
         self.proxy.black_hole("to_server")
-        error = await self.assertFailure(self.soon(self.away.set(self.key(b"a"), b"1", timeout=1)), Timeout)
+        error = await self.assertFailure(self.soon(self.away.set(self.key(b"a"), b"1", timeout=4)), Timeout)
         self.assertTrue(error.maybe_applied)
         error = await self.assertFailure(self.soon(self.away.get(self.key(b"a"), timeout=1)), Timeout)
         self.assertFalse(error.maybe_applied)
@@ -388,7 +399,7 @@ class Calls(_Calls):
     async def test_answer_is_swallowed(self: Any) -> None:
         await self.warm_up()
         self.proxy.black_hole("to_client")
-        error = await self.assertFailure(self.soon(self.away.set(self.key(b"a"), b"1", timeout=1)), Timeout)
+        error = await self.assertFailure(self.soon(self.away.set(self.key(b"a"), b"1", timeout=4)), Timeout)
         self.assertTrue(error.maybe_applied)
         self.assertEqual((await self.found(b"a")).version, 1)
         await self.as_good_as_new()
@@ -527,9 +538,9 @@ class Restarts(FaultCase):
         """A set that is not answered in time may be applied when the server goes on."""
         await self.etcd.set(b"warm", b"")
         await self.pause(self.own)
-        error = await self.assertFailure(self.etcd.set(b"a", b"1", timeout=1), Timeout)
+        error = await self.assertFailure(self.etcd.set(b"a", b"1", timeout=4), Timeout)
         self.assertTrue(error.maybe_applied)
-        error = await self.assertFailure(self.etcd.get(b"a", timeout=1), Timeout)
+        error = await self.assertFailure(self.etcd.get(b"a", timeout=4), Timeout)
         self.assertFalse(error.maybe_applied)
         self.own.resume()
         await self.etcd.set(b"b", b"1")
@@ -791,7 +802,7 @@ class LeasesAndLocks(FaultCase):
 
     async def test_never_believed_in_too_long(self: Any) -> None:
         """The client alone is cut off: when the server takes the keys, it has given the leases up before."""
-        leases = [await self.away.lease(1, keep_alive=True) for _ in range(3)]
+        leases = [await self.away.lease(5, keep_alive=True) for _ in range(3)]
         async with self.etcd.watcher(KeySet(b"k", prefix=True), filters=["NOPUT"]) as watch:
             for number, lease in enumerate(leases):
                 await self.etcd.set(b"k%d" % number, b"", lease)
@@ -810,15 +821,15 @@ class LeasesAndLocks(FaultCase):
 
     async def test_old_answers_do_not_renew(self: Any) -> None:
         """Renewals count from when they were sent: an answer that comes late promises less."""
-        lease = await self.away.lease(2)
+        lease = await self.away.lease(10)
         self.proxy.delay(3600, "to_client")
         seconds = monotonic(self.reactor)
-        sent_at = seconds()
         refreshing = lease.refresh()
-        await self.until(lambda: self.answers(LEASE_KEEP_ALIVE) and seconds() > sent_at + 0.5)
+        sent_by = seconds()
+        await self.until(lambda: self.answers(LEASE_KEEP_ALIVE) and seconds() > sent_by + 0.5)
         self.behave()
         await self.soon(refreshing)
-        self.assertLess(lease.deadline, sent_at + 2.5)
+        self.assertLessEqual(lease.deadline, sent_by + 10)
 
     async def test_renewed_over_a_bad_line(self: Any) -> None:
         """Each second renewal is cut: the lease lives on."""
@@ -851,7 +862,7 @@ class LeasesAndLocks(FaultCase):
     async def test_waiting_lock_is_cut_off(self: Any) -> None:
         """It fails as soon as its lease may have expired, and is never the owner."""
         holder = await self.etcd.lock(b"mylock")
-        waiting = self.away.lock(b"mylock", time_to_live=1)
+        waiting = self.away.lock(b"mylock", time_to_live=5)
         await self.until(lambda: self.stream_but([]))
         self.proxy.black_hole()
         await holder.release()
@@ -862,7 +873,7 @@ class LeasesAndLocks(FaultCase):
 
     async def test_owner_is_cut_off(self: Any) -> None:
         """Before another one can hold the lock, the first one knows that it does not."""
-        lock = await self.away.lock(b"mylock", time_to_live=1)
+        lock = await self.away.lock(b"mylock", time_to_live=5)
         guard = lock.guard()
         self.proxy.black_hole()
         other = await self.soon(self.etcd.lock(b"mylock"))

@@ -35,6 +35,8 @@ PLACE = "localhost:2379"
 MEANWHILE = """
 from twisted.internet.task import deferLater
 await deferLater(reactor, 1)
+while not print.lines:
+    await deferLater(reactor, 0.02)
 """
 
 BEFORE = {b"config/mode": b"dark", b"seat": b"berta"}
@@ -116,7 +118,7 @@ class Snippet:
         return set(_global_names(self.compiled)) - set(dir(builtins))
 
     def at(self, place: str) -> Snippet:
-        """With the server at this host and port, and with a second for what may happen at its dots."""
+        """With the server at this host and port, and with a second, or more, for what happens at its dots."""
         return attrs.evolve(self, code=self.code.replace(PLACE, place).replace("\n...\n", MEANWHILE))
 
     def with_more(self, code: str) -> Snippet:
@@ -216,6 +218,7 @@ class Guide(RealCase):
         def note(*words: object) -> None:
             printed.append(" ".join(str(word) for word in words))
 
+        note.lines = printed  # type: ignore[attr-defined]
         async with self.client() as etcd:
             running = self.soon(snippet.at(urlsplit(self.web).netloc).run(self.reactor, etcd, note))
             # meanwhile somebody makes the changes that it may wait for

@@ -120,7 +120,8 @@ class _Cancel(_Limits):
         """Calls that the server cannot answer yet: they wait for a lock that somebody holds."""
         holder = self.client()
         await holder._calls.call(schema.LOCK, messages.LockRequest(self.key(b"lock")))
-        calls = [self.tested._calls.call(schema.LOCK, messages.LockRequest(self.key(b"lock"))) for _ in range(count)]
+        request = messages.LockRequest(self.key(b"lock"))
+        calls = [self.tested._calls.call(schema.LOCK, request, 100) for _ in range(count)]
         # one key is that of the holder
         await self.until(lambda: self.has_locks(holder, 1 + count))
         await holder.close()
@@ -221,13 +222,13 @@ class FullNative(_Full):
 
     async def test_leases_live_on(self: Any) -> None:
         """Renewals come before what waits already; without a place for them, the lease is given up in time."""
-        lease = await self.tested.lease(2, keep_alive=True)
+        lease = await self.tested.lease(5, keep_alive=True)
         calls = await self.waiting_calls(MAX_CONCURRENT - 1)
         waiting = [self.tested.set(self.key(b"a"), b"", timeout=100) for _ in range(100)]
         promised = lease.deadline
         await self.until(lambda: lease.deadline > promised)
         await gatherResults(waiting, consumeErrors=True)
-        calls.append(self.tested._calls.call(schema.LOCK, messages.LockRequest(self.key(b"lock"))))
+        calls.append(self.tested._calls.call(schema.LOCK, messages.LockRequest(self.key(b"lock")), 100))
         losing = lease.when_lost()
         await self.soon(losing)
         self.assertEqual(lease.state, "lost")

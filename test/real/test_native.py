@@ -6,6 +6,7 @@ goodbye.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections import Counter
 from typing import Any
@@ -170,11 +171,10 @@ class Goodbyes(RealCase):
         process, etcd = await self.stopping(f"--max-concurrent-streams={self.LIMIT}")
         begun = await self.locked(process, etcd)
         sets = [etcd.set(b"%d" % number, b"", timeout=60) for number in range(COUNT)]
-        stopping = process.stop()
+        restarting = process.restart()
         self.assertEqual(await self.outcomes(sets), {"not sent": COUNT})
         self.assertEqual(await self.outcomes(begun), {"unknown": self.LIMIT})
-        await stopping
-        await process.start()
+        await restarting
         found = (await etcd.get(KeySet.all())).kvs
         self.assertEqual([kv.key for kv in found if not kv.key.startswith(b"lock/")], [])
 
@@ -183,9 +183,9 @@ class Goodbyes(RealCase):
         process, etcd = await self.stopping()
         sets = [etcd.set(b"%d" % number, b"") for number in range(COUNT)]
         await sets[0]
-        stopping = process.stop()
+        os.kill(process.pid or 0, signal.SIGTERM)
         told = await self.outcomes(sets)
-        await stopping
+        await self.until(lambda: not process.is_running)
         await process.start()
         found = (await etcd.get(KeySet.all(), count_only=True)).count
         self.assertTrue(told["done"] <= found <= told["done"] + told["unknown"], (told, found))
@@ -206,7 +206,8 @@ class Goodbyes(RealCase):
 
         going = [Deferred.fromCoroutine(go_on(number)) for number in range(16)]
         await self.until(lambda: told["done"] > COUNT)
-        await process.stop()
+        os.kill(process.pid or 0, signal.SIGTERM)
+        await self.until(lambda: not process.is_running)
         is_over = True
         await self.soon(gatherResults(going, consumeErrors=True))
         await process.start()

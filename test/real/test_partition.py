@@ -336,7 +336,7 @@ class Reads(PartitionCase):
         asked first, the others answer as soon as one of them leads.
         """
         records: list[CallRecord] = []
-        etcd = self.client_first_at(self.leader, on_call=records.append, timeout=9)
+        etcd = self.client_first_at(self.leader, on_call=records.append)
         self.cluster.isolate(self.leader)
         self.assertEqual((await self.soon(etcd.get(self.key(b"a")))).kvs[0].value, b"1")
         self.assert_moved(records[0], self.leader)
@@ -347,8 +347,10 @@ class Reads(PartitionCase):
         DropReadUnderNetworkPartition: a read for which a follower asks a leader that is isolated fails when there is
         another leader, and can be repeated at once.
         """
-        once, again = self.client(self.url_of(self.follower)), self.client_at(self.follower)
-        self.cluster.isolate(self.leader)
+        leader = await self.cluster.leader()
+        follower = self.but(leader)[0]
+        once, again = self.client(self.url_of(follower)), self.client_at(follower)
+        self.cluster.isolate(leader)
         with self.assertRaises(LeaderChanged) as caught:
             await self.soon(once.get(self.key(b"a"), timeout=20))
         self.assertFalse(caught.exception.maybe_applied)
@@ -463,8 +465,12 @@ class Writes(PartitionCase):
         await majority.set(self.key(b"deleted"), b"")
         await self.until(lambda: self.known_at(self.follower, b"deleted"))
         clients = [self.client_first_at(self.follower, on_call=self.records.append) for _ in self.writes()]
+        for client in clients:
+            # connected, so that what is asked is sent
+            await client.get(self.key(b"deleted"), serializable=True)
+        self.records.clear()
         self.cluster.isolate(self.follower)
-        asked = [write(client, 0.3) for client, write in zip(clients, self.writes())]
+        asked = [write(client, 1) for client, write in zip(clients, self.writes())]
         first = [await self.swallowed(call) for call in asked]
         self.assertEqual(len(self.records), 3)
         if await self.knows_a_leader(self.follower):
@@ -687,7 +693,7 @@ class Leases(PartitionCase):
         alone = self.client(self.url_of(self.follower))
         kept = await moving.lease(10, keep_alive=True)
         lost = await alone.lease(4, keep_alive=True)
-        slow = await alone.lease(60)
+        slow = await alone.lease(600)
         for etcd, lease, name in ((moving, kept, b"kept"), (alone, lost, b"lost"), (alone, slow, b"slow")):
             await etcd.set(self.key(name), b"", lease=lease)
         told: list[str] = []

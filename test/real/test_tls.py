@@ -219,7 +219,7 @@ class Tls(_Tls):
     async def test_silent(self: Any) -> None:
         """It takes connections, and agrees on nothing: nothing was sent, and that is said."""
         await self.pause(self.process)
-        etcd = self.secure(timeout=1)
+        etcd = self.secure(timeout=4)
         for ask in (lambda: etcd.set(b"key", b"value"), lambda: etcd.get(b"key")):
             with self.assertRaises(Timeout) as caught:
                 await ask()
@@ -227,10 +227,10 @@ class Tls(_Tls):
             self.assertFalse(error.maybe_applied)
             reason = self.by_transport("the TLS handshake was not completed", "there is no connection yet")
             self.assertRegex(error.message, f"^could not be sent within .+: {reason}$")
-        etcd = self.client(self.url_at(), connect_timeout=1, tls=TLS(self.ca_file))
+        etcd = self.client(self.url_at(), connect_timeout=4, tls=TLS(self.ca_file))
         with self.assertRaises(Unavailable) as unavailable:
             await etcd.watcher(b"key").when_started()
-        told = f"not sent: the TLS handshake was not completed at port {self.port} within 1 second"
+        told = f"not sent: the TLS handshake was not completed at port {self.port} within 4 seconds"
         self.assertEqual(unavailable.exception.message, told)
         self.process.resume()
         await self.until(lambda: self.is_back(etcd))
@@ -238,7 +238,7 @@ class Tls(_Tls):
     async def is_back(self: Any, etcd: Client) -> bool:
         try:
             await etcd.status()
-        except Unavailable:
+        except (Unavailable, Timeout):
             return False
         return True
 

@@ -43,7 +43,7 @@ from txetcd import (
     Unavailable,
     Watch,
 )
-from txetcd.errors import BadLeaderTransferee, Corrupt, FutureRevision, NoSpace, NotLeader, Unimplemented
+from txetcd.errors import BadLeaderTransferee, Corrupt, FutureRevision, NoLeader, NoSpace, NotLeader, Unimplemented
 from txetcd.testing import EtcdProcess
 from txetcd.testing._child import Child, Log
 from txetcd.testing._identity import Bootstrap, Peer, new_token

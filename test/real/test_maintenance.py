@@ -90,7 +90,7 @@ class Health(ClusterCase):
         cluster = await self.own_cluster()
         etcd = self.cluster_client(cluster)
         cluster.members[1].pause()
-        found = await etcd.maintenance.status(timeout=5)
+        found = await etcd.maintenance.status(timeout=4)
         self.assertEqual(list(map(type, map(found.get, self.urls_of(cluster)))), [Status, Timeout, Status])
 
     async def test_maintenance_hash_kv(self: Any) -> None:
@@ -343,7 +343,7 @@ class Defragmenting(ClusterCase):
         await etcd.maintenance.status()
         second.pause()
         with self.assertRaises(Timeout) as caught:
-            await etcd.maintenance.defragment(timeout=5)
+            await etcd.maintenance.defragment(timeout=4)
         self.assertEqual((caught.exception.endpoint, caught.exception.maybe_applied), (self.url_of(second), True))
         self.assertEqual(before, await self.metric(DEFRAGMENTED, third.url))
         second.resume()

@@ -394,7 +394,7 @@ class TakenBack(FaultCase, LeaseCase):
 
     async def test_cut_off_for_a_while(self: Any) -> None:
         """The server is told as soon as it can be reached again."""
-        lease = await self.away.lease(6, keep_alive=True)
+        lease = await self.away.lease(10, keep_alive=True)
         self.proxy.black_hole("to_server")
         await self.lost(lease)
         self.assertTrue(await self.renew_elsewhere(lease, self.own.url))

@@ -4,10 +4,10 @@ A connection over which gRPC is spoken: when it writes, how it finds out that no
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.interfaces import ITCPTransport, IWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -33,12 +33,14 @@ class Line(Wire):
     A connection whose writes are counted.
 
     :ivar writes: what was written, at a time.
+    :ivar on_write: called then.
     :ivar is_stuck: whether the peer takes nothing.
     """
 
     def __init__(self, clock: Any, protocol: Any) -> None:
         super().__init__(clock, protocol)
         self.writes: list[bytes] = []
+        self.on_write: Callable[[], None] = lambda: None
         self.is_stuck = self.has_delay = False
 
     def setTcpNoDelay(self, enabled: bool) -> None:
@@ -47,6 +49,7 @@ class Line(Wire):
     def write(self, data: bytes) -> None:
         self.writes.append(data)
         super().write(data)
+        self.on_write()
 
     def finish(self) -> None:
         """As a socket with TLS: not while the peer takes nothing, or a producer may have more."""
@@ -74,16 +77,33 @@ class Exchange:
         self.heard.append(("violation", what, is_sent))
 
 
+@implementer(IWriteDescriptor)
+class DirectLine(Line):
+    """
+    A connection that can be told to send at once.
+
+    :ivar sent: how many writes there were each time.
+    """
+
+    def __init__(self, clock: Any, protocol: Any) -> None:
+        super().__init__(clock, protocol)
+        self.sent: list[int] = []
+
+    def doWrite(self) -> None:
+        self.sent.append(len(self.writes))
+
+
 class ChannelCase(Case):
     """A channel on a connection in memory, and a server."""
 
     clock: Reactor
+    line_type: type[Line] = Line
 
     def setUp(self) -> None:
         self.clock = Reactor()
         self.left: list[Channel] = []
         self.channel = Channel(self.clock, self.left.append)
-        self.line = Line(self.clock, self.channel)
+        self.line: Any = self.line_type(self.clock, self.channel)
         self.channel.makeConnection(self.line)
         self.server = GrpcServer(self.line)
 
@@ -108,6 +128,28 @@ class ChannelCase(Case):
         exchange = Exchange()
         exchange.stream = self.channel.begin(exchange, BLOCK, data, is_urgent)
         return exchange
+
+    def ask_on(self, callers: int, on_write: Callable[[], None] = lambda: None) -> list[Exchange]:
+        """So many ask, are answered in one lot, and ask once more; what is written then is in the line."""
+        again: list[Exchange] = []
+        for exchange in [self.begin() for _ in range(callers)]:
+            exchange.on_end = lambda stream: again.append(self.begin())  # type: ignore[method-assign]  # another one
+        self.clock.advance(0)
+        self.server.talk()
+        self.line.writes.clear()
+        self.line.on_write = on_write
+        self.answer_all()
+        self.line.on_write = lambda: None
+        return again
+
+    def answer_all(self) -> None:
+        """Whoever waits is answered, in one lot."""
+        asked, self.server.asked = self.server.asked, []
+        flush, self.server.flush = self.server.flush, lambda: None  # type: ignore[method-assign]
+        for one in asked:
+            self.server.answer(one, b"y")
+        self.server.flush = flush  # type: ignore[method-assign]
+        flush()
 
     def asked(self, at: int = -1) -> Asked:
         self.clock.advance(0)
@@ -164,6 +206,13 @@ class WriteTests(ChannelCase):
         self.assertEqual(self.server.asked[1].reset, f.CANCEL)
         self.assertEqual(second.heard, [])
         self.assertEqual(self.line.writes[1:], [])
+
+    def test_asked_on(self) -> None:
+        """What would not be sent at once is written in one piece."""
+        self.assertEqual(len(self.ask_on(64)), 64)
+        self.assertEqual(len(self.line.writes), 1)
+        self.server.talk()
+        self.answer_all()
 
     def test_no_delay(self) -> None:
         """The system does not join them once more."""
@@ -235,6 +284,65 @@ class WriteTests(ChannelCase):
         self.clock.advance(0)
         self.server.talk()
         self.assertGreater(self.server.h2.local_flow_control_window(asked.stream_id), 1_000_000)
+
+
+class DirectTests(ChannelCase):
+    """On a connection that can be told to send at once."""
+
+    line_type = DirectLine
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.shake_hands()
+        self.line.sent.clear()
+
+    def assert_all_answered(self, exchanges: list[Exchange]) -> None:
+        """They were asked as a whole."""
+        self.server.talk()
+        self.assertEqual([asked.is_whole for asked in self.server.asked], [True] * len(exchanges))
+        self.answer_all()
+        self.assertEqual([exchange.heard for exchange in exchanges], [[framed(b"y"), "end"]] * len(exchanges))
+
+    def test_at_once(self) -> None:
+        """Not when the reactor comes round to it."""
+        self.begin()
+        self.assertEqual(self.line.sent, [1])
+        for _ in range(3):
+            self.begin()
+        self.assertEqual(self.line.sent, [1])
+        self.clock.advance(0)
+        self.assertEqual(self.line.sent, [1, 2])
+        self.clock.advance(0)
+        self.assertEqual((len(self.line.writes), self.line.sent), (2, [1, 2]))
+
+    def test_asked_on(self) -> None:
+        """When half of what is under way waits, it goes out, so that the server has something to do meanwhile."""
+        for callers, sizes in ((3, [3]), (4, [4]), (5, [4, 1]), (64, [4, 4, 8, 16, 32]), (70, [4, 4, 8, 16, 32, 6])):
+            again = self.ask_on(callers)
+            self.assertEqual(len(again), callers)
+            one = len(self.line.writes[-1]) // sizes[-1]
+            self.assertEqual([len(written) // one for written in self.line.writes], sizes)
+            self.assertEqual(self.line.sent[-len(sizes) :], list(range(1, len(sizes) + 1)))
+            self.assert_all_answered(again)
+
+    def test_held_meanwhile(self) -> None:
+        """The peer takes no more just then: the others wait, and go out afterwards."""
+        again = self.ask_on(16, self.channel.pauseProducing)
+        self.assertEqual([exchange.stream.is_sent for exchange in again], [True] * 4 + [False] * 12)
+        self.channel.resumeProducing()
+        self.assertTrue(all(exchange.stream.is_sent for exchange in again))
+        self.assert_all_answered(again)
+
+    def test_released_meanwhile(self) -> None:
+        """The peer takes all of it at once: what was told to wait goes on in the midst, and nothing is lost."""
+
+        def full() -> None:
+            self.channel.pauseProducing()
+            self.channel.resumeProducing()
+
+        again = self.ask_on(16, full)
+        self.assertTrue(all(exchange.stream.is_sent for exchange in again))
+        self.assert_all_answered(again)
 
 
 class LivenessTests(ChannelCase):

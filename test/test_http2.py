@@ -413,12 +413,12 @@ class Conversations:
         dialogue.pump()
         for each in (stream, waiting):
             dialogue.client.resume(each)
-        self.assertFalse(dialogue.client.needs_sending)
+        self.assertEqual(dialogue.client.unsent, 0)
         dialogue.server.end_stream(1)
         dialogue.pump()
         stream._credit = 0
         dialogue.client.resume(stream)
-        self.assertFalse(dialogue.client.needs_sending)
+        self.assertEqual(dialogue.client.unsent, 0)
 
     def test_window_of_the_connection(self) -> None:
         """It is filled up when half of it is used, padding included."""
@@ -596,7 +596,7 @@ class Conversations:
         waiting, urgent = dialogue.open("waiting"), dialogue.open("urgent", is_urgent=True)
         for stream in (waiting, urgent):
             dialogue.client.reset(stream)
-        self.assertFalse(dialogue.client.needs_sending)
+        self.assertEqual(dialogue.client.unsent, 0)
         self.assertEqual(3, len(dialogue.client))
         for stream in (begun, blocked):
             dialogue.client.reset(stream)
@@ -651,7 +651,7 @@ class Conversations:
             dialogue.client.reset(stream)
             dialogue.client.resume(stream)
         dialogue.client.release()
-        self.assertFalse(dialogue.client.needs_sending)
+        self.assertEqual(dialogue.client.unsent, 0)
 
 
 class WholeTests(Conversations, SynchronousTestCase):

@@ -305,7 +305,7 @@ class RuleTests(SynchronousTestCase):
         """Section 5.4.2: or it would go on for ever."""
         connection = two_begun()
         connection.receive(word(f.RST_STREAM, 1, 8) * 2 + word(f.RST_STREAM, 3, 8))
-        self.assertFalse(connection.needs_sending)
+        self.assertEqual(connection.unsent, 0)
 
     def test_an_error_makes_place(self) -> None:
         connection = opened((f.MAX_CONCURRENT_STREAMS, 1))

@@ -8,7 +8,7 @@ from typing import Any, Callable, Optional, Protocol
 
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, ITCPTransport, IWriteDescriptor
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -30,6 +30,9 @@ request on it, or fifteen after it died.
 
 MOST_LIVENESS = 3600.0
 """The seconds between two looks are doubled whenever a server says that it is asked too often, up to this."""
+
+_FEWEST = 4
+"""Requests that are sent while answers are read: fewer are not worth asking the system."""
 
 _LATE = 1.0
 """Seconds that a timer may be late: if it is later, nothing can be concluded from silence."""
@@ -64,6 +67,10 @@ class Channel(protocol.Protocol):
     What is written in one turn of the reactor goes out together; what is the first of an idle connection goes out at
     once. When the peer takes no more, what was not begun waits, and nothing of it was sent.
 
+    Many callers who are answered in one lot ask on while it is read. If all of that went out together, the server would
+    have nothing to do until the last one has asked, and then they nothing until it has answered: so it goes out
+    whenever it is half of what is under way. (Puts of 64 and 256 callers a second: 16 and 27 % more.)
+
     :param clock: the reactor.
     :param on_leaving: called once, when no more can be begun here; what was not begun yet fails then.
     :param liveness: seconds between two looks: see :data:`LIVENESS`.
@@ -79,6 +86,8 @@ class Channel(protocol.Protocol):
         self._liveness = liveness
         self.is_too_eager = False
         self._core = http2.Connection()
+        # whether the system takes at once what is written
+        self._is_direct = False
         self._is_reading = self._is_held = self._has_left = self._was_heard = self._is_pinged = self._was_held = False
         # whether nobody has looked since something was last under way
         self._has_paused = self._is_retired = False
@@ -124,7 +133,10 @@ class Channel(protocol.Protocol):
         stream = core.open(exchange, block, data, is_urgent, goes_on)
         if self._looking is None:
             self._wake(stream)
-        if is_idle and not self._is_reading:
+        if self._is_reading:
+            if self._is_direct and core.unsent >= _FEWEST and 2 * core.unsent >= len(core):
+                self._send()
+        elif is_idle:
             self._flush()
         else:
             self._flush_soon()
@@ -167,10 +179,16 @@ class Channel(protocol.Protocol):
         self._flushing = None
         self._flush()
 
+    def _send(self) -> None:
+        if self._core.unsent and not self._is_held and self.transport is not None:
+            self.transport.write(self._core.take())
+            if self._is_direct:
+                # not when the reactor has come round to it; what is wrong with the connection it finds out itself
+                self.transport.doWrite()  # type: ignore[attr-defined]  # it is an IWriteDescriptor
+
     def _flush(self) -> None:
         core = self._core
-        if core.needs_sending and not self._is_held and self.transport is not None:
-            self.transport.write(core.take())
+        self._send()
         if core.is_leaving and not core.is_broken:
             self._leave()
             for stream in core.withdraw():
@@ -186,7 +204,7 @@ class Channel(protocol.Protocol):
     def pauseProducing(self) -> None:
         """The peer takes no more just now."""
         # what was said to be sent in this turn must not wait for the peer
-        self._flush()
+        self._send()
         self._is_held = True
         self._core.hold()
 
@@ -194,7 +212,8 @@ class Channel(protocol.Protocol):
         """The peer takes more."""
         self._is_held = False
         self._core.release()
-        self._flush()
+        if not self._is_reading:
+            self._flush()
 
     def stopProducing(self) -> None:
         """The connection is lost, as :meth:`connectionLost` is told."""
@@ -206,6 +225,7 @@ class Channel(protocol.Protocol):
         # what is written belongs together already, and shall not wait for more
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
+            self._is_direct = IWriteDescriptor.providedBy(self.transport)
         self.transport.registerProducer(self, True)  # type: ignore[union-attr]  # it is connected
         self._flush()
 

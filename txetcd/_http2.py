@@ -172,9 +172,9 @@ class Connection:
         return len(self._streams)
 
     @property
-    def needs_sending(self) -> bool:
-        """Whether :meth:`take` has anything to give (``bool``)."""
-        return bool(self._out)
+    def unsent(self) -> int:
+        """How many pieces :meth:`take` has to give: each request is one, or more (``int``)."""
+        return len(self._out)
 
     def take(self) -> bytes:
         """What is to be sent."""

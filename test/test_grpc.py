@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from test.properties import PROPERTY
-from txetcd import errors
+from txetcd import _grpc, errors
 from txetcd._fields import FieldReader, Fields, encode
 from txetcd._grpc import PREFIX_SIZE, AnswerReader, framed, request_block, timeout_text
 from txetcd.errors import (
@@ -115,14 +115,29 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual(b"\0\0\0\1\1" + bytes(257), framed(bytes(257)))
 
 
+def held(reader: AnswerReader) -> int:
+    """How many bytes it keeps."""
+    return sum(map(len, [reader._rest, *reader._parts, reader._small]))
+
+
+def fed(case: SynchronousTestCase, pieces: list[bytes]) -> list[bytes]:
+    """The messages that come of it, and no others."""
+    reader = AnswerReader(LIMIT)
+    messages = [message for piece in pieces for message in reader.feed(GRPC, piece)]
+    case.assertIsNone(reader.finish(GRPC, WELL))
+    case.assertEqual(0, held(reader))
+    case.assertTrue(all(type(message) is bytes for message in messages))
+    return messages
+
+
 class MessageTests(SynchronousTestCase):
+    small = 4096
+
+    def setUp(self) -> None:
+        self.patch(_grpc, "_SMALL", self.small)
+
     def fed(self, pieces: list[bytes]) -> list[bytes]:
-        reader = AnswerReader(LIMIT)
-        messages = [message for piece in pieces for message in reader.feed(GRPC, piece)]
-        self.assertIsNone(reader.finish(GRPC, WELL))
-        self.assertEqual(b"", reader._held)
-        self.assertTrue(all(type(message) is bytes for message in messages))
-        return messages
+        return fed(self, pieces)
 
     def test_one_at_a_time(self) -> None:
         self.assertEqual([b"one", b"two", b""], self.fed([framed(b"one"), framed(b"two"), framed(b"")]))
@@ -150,13 +165,13 @@ class MessageTests(SynchronousTestCase):
     def test_put_together_once(self) -> None:
         """What is large is not looked at for each of its pieces."""
         reader = AnswerReader(10**6)
-        cuts: list[int] = []
-        cut = AnswerReader._cut
-        self.patch(AnswerReader, "_cut", lambda self: cuts.append(len(self._held)) or cut(self))
+        joined: list[bytes] = []
+        join = AnswerReader._joined
+        self.patch(AnswerReader, "_joined", lambda self, last: joined.append(last) or join(self, last))
         arrived = framed(bytes(10**6))
         pieces = [arrived[at : at + 100] for at in range(0, len(arrived), 100)]
         self.assertEqual([bytes(10**6)], [message for piece in pieces for message in reader.feed(GRPC, piece)])
-        self.assertEqual([100, len(arrived)], cuts)
+        self.assertEqual([pieces[-1]], joined)
 
     def test_refused(self) -> None:
         """At once, with its prefix, and nothing of it is kept for long: a claim costs nothing."""
@@ -170,22 +185,29 @@ class MessageTests(SynchronousTestCase):
                     reader = AnswerReader(LIMIT)
                     error = self.assertRaises(ProtocolViolation, lambda: [reader.feed(GRPC, piece) for piece in pieces])
                     self.assertEqual(says, str(error))
-                    self.assertLess(len(reader._held), 30)
+                    self.assertLess(held(reader), 30)
 
     def test_claims_that_are_not_kept(self) -> None:
         """A message may be as large as the limit; what is held is what has arrived."""
         reader = AnswerReader(2**32)
         self.assertEqual([], reader.feed(GRPC, b"\0\xff\xff\xff\xff"))
-        self.assertEqual(5, len(reader._held))
+        self.assertEqual(0, held(reader))
+        self.assertEqual([], reader.feed(GRPC, b"some"))
+        self.assertEqual(4, held(reader))
+
+
+class ChunksTests(SynchronousTestCase):
+    """However it is cut."""
 
     @PROPERTY
-    @given(st.lists(st.binary(max_size=30)), st.lists(st.integers(0, 40)))
-    def test_chunks(self, messages: list[bytes], sizes: list[int]) -> None:
+    @given(st.lists(st.binary(max_size=30)), st.lists(st.integers(0, 40)), st.integers(1, 30))
+    def test_chunks(self, messages: list[bytes], sizes: list[int], small: int) -> None:
+        self.patch(_grpc, "_SMALL", small)
         arrived, pieces = b"".join(map(framed, messages)), []
         for size in sizes:
             pieces.append(arrived[:size])
             arrived = arrived[size:]
-        self.assertEqual(messages, self.fed([*pieces, arrived]))
+        self.assertEqual(messages, fed(self, [*pieces, arrived]))
 
     @PROPERTY
     @given(st.lists(st.binary(max_size=20)))
@@ -196,7 +218,27 @@ class MessageTests(SynchronousTestCase):
                 reader.feed(GRPC, piece)
         except ProtocolViolation:
             return
-        self.assertLessEqual(len(reader._held), LIMIT + PREFIX_SIZE)
+        self.assertLessEqual(held(reader), LIMIT + PREFIX_SIZE)
+
+
+class LargePieceTests(MessageTests):
+    """The same, where all pieces are large, and kept as they are."""
+
+    small = 1
+
+
+class SmallPieceTests(SynchronousTestCase):
+    def test_small_and_large_pieces(self) -> None:
+        """Small ones, one after the other, become a larger one; the order is kept."""
+        message = bytes(range(256)) * 100
+        reader, arrived, found = AnswerReader(10**6), framed(message), []
+        for size in [1] * 50 + [5000, 1, 1, 4096, 4095, 1, 5000]:
+            found += reader.feed(GRPC, arrived[:size])
+            arrived = arrived[size:]
+        self.assertEqual([], found)
+        self.assertLess(len(reader._parts), 10)
+        self.assertEqual([message], reader.feed(GRPC, arrived))
+        self.assertEqual(0, held(reader))
 
 
 class EndTests(SynchronousTestCase):
@@ -274,5 +316,5 @@ class EndTests(SynchronousTestCase):
         headers = Fields({"content-type": "text/plain"}, 200, None)
         for _ in range(100):
             self.assertEqual([], reader.feed(headers, b"x" * 1000))
-        self.assertEqual(b"x" * 65_536, reader._held)
+        self.assertEqual(65_536, held(reader))
         self.assertIn("'" + "x" * 100, str(reader.finish(headers, headers)))

@@ -74,6 +74,9 @@ def framed(message: bytes) -> bytes:
 _MAX_FOREIGN = 64 * 1024
 """Bytes that are kept of what is no answer of gRPC, to tell what it is."""
 
+_SMALL = 4096
+"""Pieces of a message of fewer bytes are put together before the message is."""
+
 
 def whole(data: bytes, limit: int) -> Optional[bytes]:
     """The message, if *data* is just one, as nearly all answers are; and none larger than *limit* bytes."""
@@ -91,14 +94,18 @@ class AnswerReader:
     :param limit: the bytes that a message may have at the most.
     """
 
-    __slots__ = ("_limit", "_held", "_wanted")
+    __slots__ = ("_limit", "_rest", "_missing", "_parts", "_small")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        # what has arrived of a message, or of what is none
-        self._held = bytearray()
-        # the bytes that there must be for more to be known: a prefix, or a whole message with its prefix
-        self._wanted = PREFIX_SIZE
+        # what has arrived of a prefix
+        self._rest = b""
+        # the bytes that are still to come of a message whose prefix has arrived
+        self._missing: Optional[int] = None
+        # what has arrived of it, and what of that came last in small pieces, which would take much more memory by
+        # themselves; or what is no message
+        self._parts: list[bytes] = []
+        self._small = bytearray()
 
     def feed(self, headers: Fields, data: bytes) -> list[bytes]:
         """
@@ -109,37 +116,59 @@ class AnswerReader:
         :raises ProtocolViolation: if one is compressed, or larger than the limit.
         """
         if not headers.is_grpc:
-            self._held += data[: _MAX_FOREIGN - len(self._held)]
+            self._small += data[: _MAX_FOREIGN - len(self._small)]
             return []
-        if not self._held:
+        if self._missing is None:
+            if self._rest:
+                data, self._rest = self._rest + data, b""
             message = whole(data, self._limit)
             if message is not None:
                 return [message]
-        self._held += data
-        return self._cut() if len(self._held) >= self._wanted else []
+        return self._cut(data)
 
-    def _cut(self) -> list[bytes]:
-        at, messages = 0, []
-        with memoryview(self._held) as held:
-            self._wanted = PREFIX_SIZE
-            while len(held) - at >= PREFIX_SIZE:
-                size = self._size(held, at)
-                if len(held) - at < size:
-                    self._wanted = size
-                    break
-                messages.append(bytes(held[at + PREFIX_SIZE : at + size]))
-                at += size
-        del self._held[:at]
-        return messages
+    def _cut(self, data: bytes) -> list[bytes]:
+        at = 0
+        messages: list[bytes] = []
+        while True:
+            if self._missing is None:
+                if len(data) - at < PREFIX_SIZE:
+                    self._rest = data[at:]
+                    return messages
+                self._missing = self._size(data, at)
+                at += PREFIX_SIZE
+            piece = data[at : at + self._missing]
+            at += len(piece)
+            self._missing -= len(piece)
+            if self._missing:
+                self._keep(piece)
+                return messages
+            messages.append(self._joined(piece))
 
-    def _size(self, data: memoryview, at: int) -> int:
-        """The size of the message that begins there, its prefix included."""
+    def _keep(self, piece: bytes) -> None:
+        if len(piece) < _SMALL:
+            self._small += piece
+        else:
+            if self._small:
+                self._parts.append(bytes(self._small))
+                self._small.clear()
+            self._parts.append(piece)
+
+    def _joined(self, last: bytes) -> bytes:
+        """The message that *last* completes."""
+        message = b"".join((*self._parts, self._small, last)) if self._parts or self._small else last
+        self._missing = None
+        self._parts.clear()
+        self._small.clear()
+        return message
+
+    def _size(self, data: bytes, at: int) -> int:
+        """The size of the message whose prefix is there."""
         is_compressed, size = _prefix.unpack_from(data, at)
         if is_compressed:
             raise ProtocolViolation("a message that is compressed, which nobody has asked for")
         if size > self._limit:
             raise ProtocolViolation(f"a message of {size} bytes, and more than {self._limit} are not taken")
-        return int(size) + PREFIX_SIZE
+        return int(size)
 
     def finish(self, headers: Fields, trailers: Fields, quotes: Quotes = PLAIN) -> Optional[Error]:
         """
@@ -150,8 +179,9 @@ class AnswerReader:
         :param quotes: how the error quotes what came.
         :returns: the error that it is; ``None`` if all is well.
         """
-        error = failure_of(headers, trailers, bytes(self._held), quotes)
-        return ProtocolViolation("the answer ended in a message") if error is None and self._held else error
+        error = failure_of(headers, trailers, bytes(self._small), quotes)
+        is_in_message = self._rest or self._missing is not None
+        return ProtocolViolation("the answer ended in a message") if error is None and is_in_message else error
 
 
 def failure_of(headers: Fields, trailers: Fields, body: bytes, quotes: Quotes = PLAIN) -> Optional[Error]:

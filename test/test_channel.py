@@ -4,10 +4,10 @@ A connection over which gRPC is spoken: when it writes, how it finds out that no
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
-from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import ITCPTransport, IWriteDescriptor
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import ISSLTransport, ITCPTransport, IWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -83,14 +83,23 @@ class DirectLine(Line):
     A connection that can be told to send at once.
 
     :ivar sent: how many writes there were each time.
+    :ivar lost: why it is lost, if it is.
     """
+
+    lost: Optional[Exception] = None
 
     def __init__(self, clock: Any, protocol: Any) -> None:
         super().__init__(clock, protocol)
         self.sent: list[int] = []
 
-    def doWrite(self) -> None:
+    def doWrite(self) -> Optional[Exception]:
         self.sent.append(len(self.writes))
+        return self.lost
+
+
+@implementer(ISSLTransport)
+class SecureLine(DirectLine):
+    """One that must not: with TLS that is not the end of it."""
 
 
 class ChannelCase(Case):
@@ -240,16 +249,27 @@ class WriteTests(ChannelCase):
         exchanges = [self.begin() for _ in range(3)]
         self.assertTrue(all(exchange.stream.is_sent for exchange in exchanges))
         self.channel.pauseProducing()
-        self.server.talk()
-        self.assertEqual([asked.is_whole for asked in self.server.asked], [True] * 3)
+        # with TLS this is told in the midst of a write
+        self.assertEqual(len(self.line.writes), 1)
         late = self.begin()
         self.clock.advance(0)
+        self.server.talk()
+        self.assertEqual([asked.is_whole for asked in self.server.asked], [True] * 3)
         self.assertFalse(late.stream.is_sent)
+        self.line.writes.clear()
+        self.server.h2.ping(bytes(8))
+        self.server.flush()
+        self.clock.advance(0)
+        self.assertEqual(self.line.writes, [])
+        self.channel.resumeProducing()
+        self.assertEqual(len(self.line.writes), 1)
+        self.assertTrue(late.stream.is_sent)
 
     def test_held_amid(self) -> None:
         """So is the rest of a large one."""
         large = self.begin(LARGE)
         self.channel.pauseProducing()
+        self.clock.advance(0)
         self.server.talk()
         self.assertFalse(large.stream.is_sent)
         before = len(self.server.asked[0].data)
@@ -325,6 +345,15 @@ class DirectTests(ChannelCase):
             self.assertEqual(self.line.sent[-len(sizes) :], list(range(1, len(sizes) + 1)))
             self.assert_all_answered(again)
 
+    def test_lost(self) -> None:
+        """We have learnt why, and the reactor hears only that it has ended."""
+        exchange = self.begin()
+        self.line.lost = ConnectionLost()
+        self.begin()
+        self.clock.advance(0)
+        self.line.lose(ConnectionDone())
+        self.assertEqual(exchange.heard, [(LOST + "it broke off", True)])
+
     def test_held_meanwhile(self) -> None:
         """The peer takes no more just then: the others wait, and go out afterwards."""
         again = self.ask_on(16, self.channel.pauseProducing)
@@ -343,6 +372,19 @@ class DirectTests(ChannelCase):
         again = self.ask_on(16, full)
         self.assertTrue(all(exchange.stream.is_sent for exchange in again))
         self.assert_all_answered(again)
+
+
+class SecureTests(ChannelCase):
+    """With TLS."""
+
+    line_type = SecureLine
+
+    def test_not_at_once(self) -> None:
+        self.shake_hands()
+        self.assertEqual(len(self.ask_on(64)), 64)
+        self.assertEqual((len(self.line.writes), self.line.sent), (1, []))
+        self.server.talk()
+        self.answer_all()
 
 
 class LivenessTests(ChannelCase):

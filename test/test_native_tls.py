@@ -10,7 +10,7 @@ from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 
 from test.certificates import DAY, Certificate
-from test.fakes_http2 import FOUND, RANGE, GrpcServer, NativeCase
+from test.fakes_http2 import FOUND, RANGE, WRITTEN, GrpcServer, NativeCase
 from test.test_tls import CLIENTS, OTHER, ROOT, SELF_SIGNED, SERVER, TlsFiles, TlsServer
 from txetcd import _frames as f
 from txetcd._clues import OTHER_NAME
@@ -188,6 +188,40 @@ class AgreementTests(TlsCase):
         """If ever a library agrees on TLS without having asked us, that is noticed."""
         self.patch(Peer, "check", lambda *_: True)
         self.assert_told("the server's certificate was not verified", self.speaking(SERVER))
+
+
+class HeldTests(TlsCase):
+    """The peer takes no more, which is told in the midst of a write of what was gathered."""
+
+    def test_nothing_is_lost_or_sent_twice(self) -> None:
+        for size in (10, 70_000):
+            waiting = [self.put()]
+            tls, server = self.secured(self.speaking(SERVER))
+            wire = self.network.wires[-1]
+            write, producer = wire.write, wire.producer
+            self.assertIsNotNone(producer)
+
+            def full(data: bytes) -> None:
+                write(data)
+                wire.write = write
+                producer.pauseProducing()
+
+            wire.write = full
+            waiting.append(self.put(value=bytes(30_000)))
+            # when the first is gathered, and not yet written
+            self.clock.callLater(0, lambda size=size: waiting.append(self.put(value=bytes(size))))
+            self.clock.advance(0)
+            self.assertEqual((wire.write, len(waiting)), (write, 3))
+            producer.resumeProducing()
+            self.go_on(tls, server)
+            self.assertEqual([asked.is_whole for asked in server.asked], [True] * 3)
+            self.assertEqual([len(asked.data) // 1000 for asked in server.asked], [0, 30, size // 1000])
+            for asked in server.asked:
+                server.answer(asked, WRITTEN)
+            self.go_on(tls, server)
+            for answer in waiting:
+                self.successResultOf(answer)
+            self.hang_up()
 
 
 class EndTests(TlsCase):

@@ -8,7 +8,14 @@ from typing import Any, Callable, Optional, Protocol
 
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, ITCPTransport, IWriteDescriptor
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IPushProducer,
+    ISSLTransport,
+    ITCPTransport,
+    IWriteDescriptor,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -86,8 +93,12 @@ class Channel(protocol.Protocol):
         self._liveness = liveness
         self.is_too_eager = False
         self._core = http2.Connection()
-        # whether the system takes at once what is written
+        # whether the system takes at once what is written; with TLS it must not, for which that is not the end of it
         self._is_direct = False
+        # whether something was said to be sent when the peer took no more
+        self._has_promised = False
+        # why it was lost, if we have noticed that, and the reactor has not
+        self._lost: Optional[Failure] = None
         self._is_reading = self._is_held = self._has_left = self._was_heard = self._is_pinged = self._was_held = False
         # whether nobody has looked since something was last under way
         self._has_paused = self._is_retired = False
@@ -134,7 +145,7 @@ class Channel(protocol.Protocol):
         if self._looking is None:
             self._wake(stream)
         if self._is_reading:
-            if self._is_direct and core.unsent >= _FEWEST and 2 * core.unsent >= len(core):
+            if self._is_direct and core.unsent >= _FEWEST and 2 * core.unsent >= core.begun:
                 self._send()
         elif is_idle:
             self._flush()
@@ -180,11 +191,14 @@ class Channel(protocol.Protocol):
         self._flush()
 
     def _send(self) -> None:
-        if self._core.unsent and not self._is_held and self.transport is not None:
+        if self._core.unsent and (self._has_promised or not self._is_held) and self.transport is not None:
+            self._has_promised = False
             self.transport.write(self._core.take())
             if self._is_direct:
-                # not when the reactor has come round to it; what is wrong with the connection it finds out itself
-                self.transport.doWrite()  # type: ignore[attr-defined]  # it is an IWriteDescriptor
+                # not when the reactor has come round to it, which then finds out itself that the connection is lost
+                lost = self.transport.doWrite()  # type: ignore[attr-defined]  # it is an IWriteDescriptor
+                if lost is not None:
+                    self._lost = Failure(lost)
 
     def _flush(self) -> None:
         core = self._core
@@ -203,14 +217,17 @@ class Channel(protocol.Protocol):
 
     def pauseProducing(self) -> None:
         """The peer takes no more just now."""
-        # what was said to be sent in this turn must not wait for the peer
-        self._send()
         self._is_held = True
         self._core.hold()
+        if self._core.unsent:
+            # it must not wait with that claim for as long as the peer likes; but not here: with TLS this is told in the
+            # midst of a write, and what is written then is lost or comes twice
+            self._has_promised = True
+            self._flush_soon()
 
     def resumeProducing(self) -> None:
         """The peer takes more."""
-        self._is_held = False
+        self._is_held = self._has_promised = False
         self._core.release()
         if not self._is_reading:
             self._flush()
@@ -225,7 +242,8 @@ class Channel(protocol.Protocol):
         # what is written belongs together already, and shall not wait for more
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
-            self._is_direct = IWriteDescriptor.providedBy(self.transport)
+            is_secure = ISSLTransport.providedBy(self.transport)
+            self._is_direct = IWriteDescriptor.providedBy(self.transport) and not is_secure
         self.transport.registerProducer(self, True)  # type: ignore[union-attr]  # it is connected
         self._flush()
 
@@ -273,6 +291,8 @@ class Channel(protocol.Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """There is no connection any more."""
+        if self._lost is not None and reason.check(ConnectionDone):
+            reason = self._lost
         assert reason.value is not None
         self.transport = None
         for timer in (self._flushing, self._looking, self._goodbye):

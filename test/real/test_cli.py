@@ -384,10 +384,10 @@ class _UpTests(_Tests):
 
     async def test_cluster(self) -> None:
         """Three members, whose ports follow each other."""
-        port = free_ports(3)[0]
-        members = [f"http://127.0.0.1:{port + number}" for number in range(3)]
+        ports = free_ports(3)
+        members = [f"http://127.0.0.1:{port}" for port in ports]
         last = f"{members[2]}\n"
-        ended = await self.command("up", "--nodes=3", f"--port={port}", on_line=at(last, send(signal.SIGINT)))
+        ended = await self.command("up", "--nodes=3", f"--port={ports[0]}", on_line=at(last, send(signal.SIGINT)))
         self.assertEqual((ended.status, ended.errors), (0, ""))
         self.assertIn(f"export ETCD_URL={','.join(members)}\n", ended.out)
         self.assert_gone(ended.out, count=3)

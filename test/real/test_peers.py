@@ -389,8 +389,8 @@ class LeasesAndLocks(_Faults):
             self.assertEqual(len(held), 1)
             for _ in range(5):
                 with self.assertRaises(Timeout):
-                    await self.etcd.lock(self.key(b"lock"), timeout=0.05)
-            # where the grant itself took longer the lease is revoked behind the back
+                    await self.etcd.lock(self.key(b"lock"), timeout=0.05, time_to_live=600)
+            # where the grant itself took longer the lease is revoked behind the back; none expires in the time we wait
             await self.until(lambda: self.has_no_new_lease([*before, *held]))
             self.assertEqual(len(await self.names()), 1)
         await self.until(lambda: self.has_no_new_lease([*before]))
@@ -399,7 +399,7 @@ class LeasesAndLocks(_Faults):
         """... nor does one that was given up leave a lease, a key or a watch."""
         async with self.etcd.lock(self.key(b"lock")):
             held = await self.etcd.leases()
-            waiting = self.etcd.lock(self.key(b"lock"))
+            waiting = self.etcd.lock(self.key(b"lock"), time_to_live=600)
             await self.until(lambda: self.has_watchers(1))
             waiting.cancel()
             with self.assertRaises(CancelledError):

@@ -3,7 +3,7 @@ Run the tests with trial, and close with one line of true numbers: ``N passed, N
 
 ``python -m test.run unit``, ``real`` or ``all`` (the default), or the dotted names of test modules, classes, methods.
 The real tests run in processes, each for a part of them and one server, and the others in one of their own, some side
-by side (``--jobs N``): they wait for servers most of the time. ``--server PATH`` is what such a process is told.
+by side (``--jobs N``): they wait for servers half of the time. ``--server PATH`` is what such a process is told.
 ``--floor N`` fails a run of fewer than N tests: a suite that was not found would pass otherwise. With ``CI=true`` a
 skipped test fails the run, too; and so does, at all times, a child process (an etcd, mostly) that is left running.
 ``python -m twisted.trial test`` runs the same tests without these checks.
@@ -32,8 +32,9 @@ from twisted.trial.runner import TestLoader, TrialRunner
 #: The tests that need a real server: a module or a package.
 REAL = "test.real"
 
-#: How many processes test side by side: they wait for servers most of the time.
-JOBS = 7
+#: How many processes test side by side: each waits for servers half of the time, and keeps a core busy otherwise. With
+#: more of them on two cores no run is shorter, but everything in it takes longer.
+JOBS = 4
 
 #: The variable that names the transports.
 SCHEMES = "TXETCD_TEST_SCHEMES"

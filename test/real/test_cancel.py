@@ -731,7 +731,7 @@ class Deadlines(_CancelCase):
 
     async def test_told(self: Any) -> None:
         """The server knows the deadline of the call, or of the client, or of what takes long."""
-        etcd, patient = self.client(self.proxy.url), self.client(self.proxy.url, timeout=77)
+        etcd, patient = (self.client(self.proxy.url, timeout=seconds) for seconds in (None, 77))
         for ask, rpc, seconds in (
             (lambda: etcd.set(self.key(b"a"), b"", timeout=33), PUT, 33),
             (lambda: etcd.get(self.key(b"a"), timeout=34), RANGE, 34),

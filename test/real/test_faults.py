@@ -525,8 +525,7 @@ class Restarts(FaultCase):
         for _ in range(2):
             count = len(told)
             await self.until(lambda: len(told) > count + 100)
-            await self.own.kill()
-            await self.own.start()
+            await self.crash(self.own)
         is_over = True
         await self.soon(writing)
         found = {kv.key: kv.version for kv in (await self.etcd.get(KeySet.all())).kvs}

@@ -810,8 +810,7 @@ class Hurt(WatchCase):
     async def test_killed_server_and_a_slow_consumer(self: Any) -> None:
         watch = await self.watcher(etcd=self.own_etcd)
         revisions = await self.write(PLENTY, MEGABYTE, etcd=self.own_etcd)
-        await self.own.kill()
-        await self.own.start()
+        await self.crash(self.own)
         events, error = await self.rest(watch)
         self.assertIsInstance(error, Unavailable)
         again = await self.watcher(etcd=self.own_etcd, start_revision=watch.revision + 1)
@@ -826,11 +825,10 @@ class Hurt(WatchCase):
         events: list[Event] = []
         for _ in range(2):
             events += await self.take(watch, 50)
-            await self.own.kill()
+            await self.crash(self.own)
             rest, error = await self.rest(watch)
             self.assertIsInstance(error, Unavailable)
             events += rest
-            await self.own.start()
             watch = await self.watcher(etcd=self.own_etcd, start_revision=watch.revision + 1)
         # not cancelled: one that was sent could still be applied, behind the end
         self.is_writing = False
@@ -925,12 +923,10 @@ class Hurt(WatchCase):
         following = Deferred.fromCoroutine(self.follow(self.keys(), state, told, again))
         await self.until(lambda: told)
         writers = [Deferred.fromCoroutine(self.write_on(number)) for number in range(4)]
-        for hurt in (self.own.restart, self.own.kill, self.own.restart):
+        for hurt in (self.own.restart, lambda: self.crash(self.own), self.own.restart):
             count = len(told)
             await self.until(lambda count=count: len(told) > count + 50)
             await hurt()
-            if not self.own.is_running:
-                await self.own.start()
         # not cancelled: one that was sent could still be applied, behind the end
         self.is_writing = False
         for writer in writers:

@@ -28,7 +28,7 @@ from ._process import POLL_SECONDS, STATUS_SECONDS, EtcdProcess, record_bootstra
 
 T = TypeVar("T")
 
-LEADER_SECONDS = 30.0
+LEADER_SECONDS = 60.0
 """How long the search for a leader may take. An election takes up to 2 s, and another one if the votes split."""
 
 
@@ -151,7 +151,7 @@ class EtcdCluster:
         The member that leads, by what a majority of the members says; waits for an election. A member that is isolated
         from the majority is not asked: it may still believe that it leads.
 
-        :return: fires with the :class:`EtcdProcess`; fails with :class:`EtcdFailed` if none leads within 30 seconds,
+        :return: fires with the :class:`EtcdProcess`; fails with :class:`EtcdFailed` if none leads within 60 seconds,
             as without a majority. Cancelling ends the search.
         """
         return Deferred.fromCoroutine(self._leader())

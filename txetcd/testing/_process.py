@@ -39,8 +39,8 @@ from ._identity import Bootstrap, Peer, new_token
 from ._life import Life
 from ._ports import MAX_PORT, PortLost, check_free, is_accepting, with_other_ports
 
-START_SECONDS = 30.0
-"""How long a server may take until it serves. An election takes up to 2 s; the rest is for slow machines."""
+START_SECONDS = 60.0
+"""How long a server may take until it serves. An election takes up to 2 s; the rest is for slow machines and disks."""
 
 STATUS_SECONDS = 1.0
 """How long one question to a server may take before the child is looked at again."""
@@ -68,9 +68,11 @@ class EtcdProcess:
     Its timing is etcd's own. A single server starts in some 0.6 s (again, up to 3.5: some 1.3 s), nearly all of it
     the election; ``arguments=["--heartbeat-interval=10", "--election-timeout=100"]`` makes that 0.1 s, but also
     shortens the least time to live of a lease from 2 s to 1 s. From etcd 3.5 on it does not sync its files
-    (``--unsafe-no-fsync``): its data survive :meth:`kill`, but not the end of the machine. From 3.5.0 to 3.5.2, which
-    would lose writes then (etcd's issue 13766), it updates its file seldom only; for what counts the size of that, as
-    ``--quota-backend-bytes`` does, add ``"--backend-batch-interval=100ms"`` to the arguments.
+    (``--unsafe-no-fsync``): its data survive :meth:`kill`, but not the end of the machine. From 3.5.0 to 3.5.4 a
+    server that is alone may lose the write that it acknowledged last (etcd's issue 14370): :meth:`restart` it
+    instead. From 3.5.0 to 3.5.2, which would lose others as well (issue 13766), it updates its file seldom only; for
+    what counts the size of that, as ``--quota-backend-bytes`` does, add ``"--backend-batch-interval=100ms"`` to the
+    arguments.
 
     No ``ETCD_*`` variable of the environment reaches it. Stop what you started; what is left ends when the reactor
     shuts down, or with the interpreter. An interpreter that is itself killed leaves its servers running.
@@ -166,7 +168,7 @@ class EtcdProcess:
 
         :return: fires with this object when it serves, and is proven to be the server that was started;
             fails with :class:`EtcdNotFound`, or with :class:`EtcdFailed`: its port is taken (that of *client_port*, or
-            of an earlier start), or it ended, or did not serve within 30 seconds; then it shows what the server wrote.
+            of an earlier start), or it ended, or did not serve within 60 seconds; then it shows what the server wrote.
             Nothing is left running then.
             Cancelling kills it, and fails with ``CancelledError``.
         :raises RuntimeError: if it is running or starting already.
@@ -188,7 +190,8 @@ class EtcdProcess:
 
     def kill(self) -> Deferred[None]:
         """
-        End it as a crash does (SIGKILL, sent at once). Its data stay, for another :meth:`start`.
+        End it as a crash does (SIGKILL, sent at once). Its data stay, for another :meth:`start`, except that some
+        versions may lose the last write: see :class:`EtcdProcess`.
 
         :return: fires with ``None`` when the process is gone and reaped; at once if it is not running. Does not
             fail. Cancelling gives up the wait.

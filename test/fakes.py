@@ -31,6 +31,8 @@ from txetcd._schema import Rpc
 from txetcd._silence import Silence
 from txetcd._tokens import Tokens
 from txetcd._transport import CallCancelled, Metadata
+from txetcd._watchpart import WatchWay
+from txetcd._watchstreams import WatchStreams
 from txetcd.errors import Closed, Error, Timeout
 
 URL = "http://etcd.example:2379"
@@ -85,6 +87,10 @@ class FakeStream:
         self.metadata = metadata
         self.ended: Deferred[None] = Deferred(lambda _: self.abort())
         self.is_paused = self.is_aborted = self.is_over = False
+        self.sent: list[Any] = []
+
+    def send(self, request: Any) -> None:
+        self.sent.append(request)
 
     def say(self, *messages: Any) -> None:
         """Delivers messages, as the gateway does: none after the end."""
@@ -111,6 +117,8 @@ class FakeStream:
 
 class FakeTransport:
     """Records what is asked; the test answers."""
+
+    is_duplex = False
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -196,7 +204,8 @@ def fake_client(clock: Clock, transport: Any, timeout: Optional[float] = None, *
     """A client whose calls go to a fake."""
     client = Client(clock, URL, timeout=timeout)
     client._way = fake_way(clock, transport, **changes)
-    client._calls = Calls(client._way, timeout)
+    client._calls = calls = Calls(client._way, timeout)
+    client._watches = attrs.evolve(client._watches, calls=calls, streams=WatchStreams(calls))
     return client
 
 
@@ -217,7 +226,14 @@ class Case(SynchronousTestCase):
         self.transport = FakeTransport(self.clock)
         self.calls = Calls(fake_way(self.clock, self.transport))
 
+    def watch_way(self) -> WatchWay:
+        """How watches are made here."""
+        return WatchWay(self.calls, WatchStreams(self.calls), self.clock, timeout=10.0, liveness=15.0, random=lambda: 0.5)
+
     def tearDown(self) -> None:
+        watch = self.__dict__.get("watch")
+        if watch is not None:
+            watch.stop()
         left = self.clock.getDelayedCalls()
         # an unhandled error is only told when its Deferred is gone
         for name in ("clock", "transport", "calls", "client", "network", "gateway", "watch"):

@@ -13,7 +13,8 @@ from txetcd import KeySet
 from txetcd._messages import WatchCreateRequest, WatchResponse
 from txetcd.errors import Closed, Error, PermissionDenied, Timeout, Unavailable, WatchCanceled, WatchRangeEmpty
 from txetcd.values import Event, Header, KeyValue
-from txetcd.watch import Watch, WatchOptions, key_sets
+from txetcd._watchpart import WatchOptions
+from txetcd.watch import Watch, key_sets
 
 
 def created(revision: int = 10) -> WatchResponse:
@@ -47,7 +48,7 @@ class WatchCase(Case):
     def begin(self, *keys: Any, **options: Any) -> FakeStream:
         """A watch; gives the first of its streams."""
         sets = key_sets("keys", list(keys) or b"key")
-        self.watch = Watch(self.calls, self.clock, sets, WatchOptions(**options), 10.0)
+        self.watch = Watch(self.watch_way(), sets, WatchOptions(**options))
         return self.transport.streams[-len(sets)]
 
     def live(self, *keys: Any, **options: Any) -> FakeStream:
@@ -257,7 +258,7 @@ class StartTests(WatchCase):
         """Of a client that is closed: it has ended before it began, whatever it watches."""
         self.calls.close()
         for keys in ((b"a",), (b"a", b"b")):
-            self.watch = Watch(self.calls, self.clock, key_sets("keys", list(keys)), WatchOptions(), 10.0)
+            self.watch = Watch(self.watch_way(), key_sets("keys", list(keys)), WatchOptions())
             self.failureResultOf(self.watch.when_started(), Closed)
             self.failureResultOf(self.next(), Closed)
             self.failureResultOf(self.watch.when_stopped(), Closed)

@@ -350,5 +350,5 @@ class ContextTests(CallbackCase):
     def test_closed_client(self) -> None:
         """There is nothing to enter."""
         self.calls.close()
-        self.watch = Watch(self.calls, self.clock, (KeySet(b"key"),), WatchOptions(), 10.0)
+        self.watch = Watch(self.watch_way(), (KeySet(b"key"),), WatchOptions())
         self.failureResultOf(run(self.block(WatchDeferred(self.watch, self.see))), Closed)

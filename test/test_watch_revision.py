@@ -21,7 +21,8 @@ from txetcd import watch as watch_module
 from txetcd._messages import WatchResponse
 from txetcd.errors import Closed, Compacted, Timeout, Unavailable
 from txetcd.values import Event, Header
-from txetcd.watch import Watch, WatchOptions
+from txetcd._watchpart import WatchOptions
+from txetcd.watch import Watch
 
 Step = tuple[Callable[["RevisionTests"], Any], Optional[int]]
 """What happens, and the revision that the watch tells then."""
@@ -276,7 +277,7 @@ class RevisionTests(WatchCase):
     def test_closed_client(self) -> None:
         """Nothing is known of a watch that was never asked for."""
         self.calls.close()
-        self.watch = Watch(self.calls, self.clock, (KeySet(b"key"),), WatchOptions(), 10.0)
+        self.watch = Watch(self.watch_way(), (KeySet(b"key"),), WatchOptions())
         self.assertIsNone(self.watch.revision)
 
     def test_mistake_is_loud(self) -> None:

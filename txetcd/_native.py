@@ -351,6 +351,16 @@ class _AnswerStream(_Exchange):
         else:
             self.ended.errback(error)
 
+    def send(self, request: Any) -> None:
+        """See :meth:`Stream.send <txetcd._transport.Stream.send>`."""
+        if self.is_over:
+            return
+        message = framed(_protobuf.encode(self.rpc, request))
+        if self.channel is not None and self.stream is not None:
+            self.channel.send(self.stream, message)
+        else:
+            self._message += message
+
     def pause(self) -> None:
         """See :meth:`Stream.pause <txetcd._transport.Stream.pause>`."""
         self._is_paused = True
@@ -389,6 +399,7 @@ class _Peer:
     :param connector: makes connections.
     :param connect_timeout: seconds for one attempt.
     :param max_message: bytes of a message at the most.
+    :param liveness: seconds between two looks at the connection.
     :param on_loss: called when the connection has ended, or begins nothing more.
 
     :ivar clock: as given.
@@ -404,6 +415,7 @@ class _Peer:
         connector: Connector,
         connect_timeout: float,
         max_message: int,
+        liveness: float,
         on_loss: Callable[[], None],
     ) -> None:
         parts = urlsplit(url)
@@ -419,7 +431,7 @@ class _Peer:
         self._waiting: dict[_Exchange, None] = {}
         self._connecting: Optional[Deferred[Any]] = None
         self._channel: Optional[Channel] = None
-        self._liveness = LIVENESS
+        self._liveness = liveness
         self._is_retired = False
         # by the identity of the metadata, which lasts as they are kept as well: to hash them takes its time
         self._blocks: dict[tuple[str, int, Optional[int]], tuple[Metadata, bytes]] = {}
@@ -554,12 +566,21 @@ class Native:
     :param connect_timeout: seconds for one attempt to connect.
     :param tls: how connections are secured.
     :param max_message: bytes of a message at the most.
+    :param liveness: seconds between two looks at a connection: see :data:`~txetcd._channel.LIVENESS`.
     """
 
+    is_duplex = True
+
     def __init__(
-        self, reactor: Any, connect_timeout: float, tls: Optional[TLS] = None, max_message: int = MAX_MESSAGE
+        self,
+        reactor: Any,
+        connect_timeout: float,
+        tls: Optional[TLS] = None,
+        max_message: int = MAX_MESSAGE,
+        liveness: float = LIVENESS,
     ) -> None:
         self._reactor = reactor
+        self._liveness = liveness
         self._connect_timeout = connect_timeout
         self._max_message = max_message
         self._connections = OpenConnections()
@@ -638,6 +659,7 @@ class Native:
             self._connector,
             self._connect_timeout,
             self._max_message,
+            self._liveness,
             lambda: self.on_loss(endpoint),
         )
         return peer

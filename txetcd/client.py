@@ -19,6 +19,7 @@ from . import _schema as schema
 from ._attempts import Way
 from ._backoff import Backoff, Policy
 from ._calls import DEFAULT_TIMEOUT, LONG_TIMEOUT, Calls
+from ._channel import LEAST_LIVENESS, LOOKS
 from ._check import check_flag, check_int, check_int64, check_key, check_optional_int, check_seconds, what_came
 from ._context import ContextDeferred, context, until, within
 from ._counters import Counters, OnCall
@@ -34,6 +35,8 @@ from ._tls import TLS
 from ._tokens import Tokens
 from ._transport import Transport
 from ._url import DEFAULT_URL, GATEWAY, NATIVE, check_urls, scheme_of
+from ._watchpart import WatchOptions, WatchWay
+from ._watchstreams import WatchStreams
 from .auth import Auth
 from .cluster import Cluster
 from .errors import AlreadyExists, Closed, Compacted, CompareFailed, Error, Failed, Timeout, Unavailable
@@ -43,7 +46,10 @@ from .maintenance import Maintenance
 from .ops import Comp, CompCreated, CompModified, CompValue, OpDel, OpGet, OpSet, Transaction, TransactionBuilder
 from .recipes.lock import TIME_TO_LIVE, Lock, is_released
 from .values import ClientStats, Deleted, Event, Header, KeyValue, Outcome, Range, Revision, Status, Success
-from .watch import LOOK_AGAIN, WATCH_AGAIN, Keys, Watch, WatchDeferred, WatchOptions, key_sets
+from .watch import LOOK_AGAIN, WATCH_AGAIN, Keys, OnError, Watch, WatchDeferred, key_sets
+
+LIVENESS = 15.0
+"""Seconds of silence after which a watch makes sure that the server is still there, unless told otherwise."""
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for one attempt to connect, unless told otherwise."""
@@ -96,6 +102,10 @@ class Client:
     :param on_call: called with a :class:`~txetcd.CallRecord` for each call that has ended, to measure with, just before
         its Deferred fires: to cancel that comes too late. What it raises is logged.
 
+    :param liveness: seconds of silence after which a watch makes sure that the server is still there; 15 by default.
+        With ``grpc://`` that is asked of each connection three times within them, but never more often than every five
+        seconds, which is what etcd allows. With ``http://`` the stream of the watch is replaced by another one.
+
     :ivar reactor: as given.
     """
 
@@ -115,6 +125,7 @@ class Client:
         sync_interval: Optional[float] = None,
         endpoint_mapping: Optional[Mapping] = None,
         on_call: Optional[OnCall] = None,
+        liveness: Optional[float] = None,
     ) -> None:
         if not IReactorTime.providedBy(reactor):
             # most likely forgotten, so that the URL stands in its place
@@ -126,7 +137,8 @@ class Client:
         for name, function in (("retry", retry), ("on_call", on_call)):
             if function is not None and not callable(function):
                 raise TypeError(f"{name} must be callable, not {what_came(function)}")
-        transport = _transport(reactor, urls[0], connect_timeout, pool, agent, tls)
+        liveness = check_seconds("liveness", liveness) or LIVENESS
+        transport = _transport(reactor, urls[0], connect_timeout, pool, agent, tls, liveness)
         endpoints, identity = Endpoints(urls, random.random), Identity()
         way = Way(
             reactor,
@@ -147,6 +159,8 @@ class Client:
         transport.on_loss = identity.doubt
         self._way = way
         self._calls = Calls(way, timeout, Counters(on_call))
+        streams = WatchStreams(self._calls)
+        self._watches = WatchWay(self._calls, streams, reactor, timeout, liveness, random.random)
         self._sync = EndpointSync(self._calls, reactor, way, check_mapping(endpoint_mapping))
         if check_seconds("sync_interval", sync_interval) is not None:
             self._sync.start(cast(float, sync_interval))
@@ -569,6 +583,8 @@ class Client:
         return_previous: Optional[bool] = None,
         *,
         progress_notify: Optional[bool] = None,
+        on_compacted: str = "raise",
+        on_error: Optional[OnError] = None,
     ) -> WatchDeferred:
         """
         Watches keys, and calls back for each change: see :class:`~txetcd.Watch` for what is promised. It takes a moment
@@ -583,18 +599,31 @@ class Client:
         :param start_revision: from this revision on; by default, from now on.
         :param return_previous: tell in ``event.previous`` what the key was before.
         :param progress_notify: let the server tell now and then that nothing has happened.
+        :param on_compacted: what to do when changes that were not told yet were compacted away, as they can be while
+            nobody answers, or when *start_revision* is old:
+
+            * ``"raise"``: the watch ends with :class:`~txetcd.Compacted`.
+            * ``"resume"``: it goes on with the oldest change that can be told; those before are lost.
+            * ``"resync"``: the keys are read, and what has come of the changes that are lost is told as events that
+              are ``is_synthetic``: each key that was written since, with its value, and each that is not there any
+              more. So whoever keeps a copy by the events has the right one again. Which keys there are is kept in
+              memory for that, and is read first.
+        :param on_error: called with an event and what *on_watch* has raised on it, besides the log.
         :returns: a Deferred. ``cancel()`` stops the watch, and it fires with ``None``, as it does when the client is
             closed. It fails when the watch cannot go on: :class:`~txetcd.Compacted`,
-            :class:`~txetcd.errors.PermissionDenied`, :class:`~txetcd.Unavailable` when the stream is lost, or as every
-            call. As ``async with etcd.watch(...) as watch:`` the block is entered when the watch has started, and the
-            watch stopped when it is left. A watch that is lost meanwhile does not end the block: *on_watch* is just
-            called no more, and the reason is raised at the end of the block. Who must know earlier looks at
+            :class:`~txetcd.errors.PermissionDenied`; outages it survives. As
+            ``async with etcd.watch(...) as watch:`` the block is entered when the watch has started, and the watch
+            stopped when it is left. A watch that ends meanwhile does not end the block: *on_watch* is just called no
+            more, and the reason is raised at the end of the block. Who must know earlier looks at
             ``watch.when_stopped()``, or uses :meth:`watcher`, whose loop raises it at once.
         """
-        if not callable(on_watch):
-            raise TypeError(f"on_watch must be callable, not {what_came(on_watch)}")
-        watch = self.watcher(keys, filters, start_revision, return_previous, progress_notify=progress_notify)
-        return WatchDeferred(watch, on_watch)
+        for name, function in (("on_watch", on_watch), ("on_error", on_error)):
+            if not callable(function) and not (function is None and name == "on_error"):
+                raise TypeError(f"{name} must be callable, not {what_came(function)}")
+        watch = self.watcher(
+            keys, filters, start_revision, return_previous, progress_notify=progress_notify, on_compacted=on_compacted
+        )
+        return WatchDeferred(watch, on_watch, on_error)
 
     def watcher(
         self,
@@ -604,6 +633,7 @@ class Client:
         return_previous: Optional[bool] = None,
         *,
         progress_notify: Optional[bool] = None,
+        on_compacted: str = "raise",
     ) -> Watch:
         """
         Watches keys, for whoever wants to ask for each change: ``async for event in etcd.watcher(...)``.
@@ -615,8 +645,8 @@ class Client:
             stopped when it is left. When the watch cannot go on, the loop raises the reason, after everything that had
             arrived; ``watch.revision + 1`` is where the next one has to start.
         """
-        options = WatchOptions.checked(filters, start_revision, return_previous, progress_notify)
-        return Watch(self._calls, self.reactor, key_sets("keys", keys), options, self._calls.timeout)
+        options = WatchOptions.checked(filters, start_revision, return_previous, progress_notify, on_compacted)
+        return Watch(self._watches, key_sets("keys", keys), options)
 
     # --- leases and locks
 
@@ -699,7 +729,9 @@ def _holds(predicate: Callable[[KeyValue], bool], kv: KeyValue) -> bool:
     return bool(answer)
 
 
-def _transport(reactor: Any, url: str, connect_timeout: float, pool: Any, agent: Any, tls: Any) -> Transport:
+def _transport(
+    reactor: Any, url: str, connect_timeout: float, pool: Any, agent: Any, tls: Any, liveness: float
+) -> Transport:
     """The transport that the scheme of *url* stands for."""
     scheme = scheme_of(url)
     if isinstance(tls, TLS) and scheme not in (GATEWAY[1], NATIVE[1]):
@@ -708,7 +740,7 @@ def _transport(reactor: Any, url: str, connect_timeout: float, pool: Any, agent:
         return Gateway(reactor, connect_timeout, pool, agent, tls)
     if pool is not None or agent is not None:
         raise ValueError(f"{'agent' if pool is None else 'pool'} is for http:// and https:// URLs, and {url} is none")
-    return Native(reactor, connect_timeout, tls)
+    return Native(reactor, connect_timeout, tls, liveness=max(liveness / LOOKS, LEAST_LIVENESS))
 
 
 def _default_urls() -> tuple[str, ...]:

@@ -228,7 +228,7 @@ class Case(SynchronousTestCase):
 
     def watch_way(self) -> WatchWay:
         """How watches are made here."""
-        return WatchWay(self.calls, WatchStreams(self.calls), self.clock, timeout=10.0, liveness=15.0, random=lambda: 0.5)
+        return WatchWay(self.calls, WatchStreams(self.calls), self.clock, 10.0, liveness=15.0, random=lambda: 0.5)
 
     def tearDown(self) -> None:
         watch = self.__dict__.get("watch")

@@ -17,6 +17,7 @@ from txetcd._calls import DEFAULT_TIMEOUT, Calls
 from txetcd._credentials import authenticator, check_credentials
 from txetcd._messages import AuthenticateRequest, AuthenticateResponse, WatchCreateRequest, WatchResponse
 from txetcd._tokens import Tokens
+from txetcd._watchpart import WatchOptions
 from txetcd.errors import (
     AuthFailed,
     AuthNotEnabled,
@@ -32,7 +33,6 @@ from txetcd.errors import (
 from txetcd.keyset import KeySet
 from txetcd.ops import OpGet, OpSet
 from txetcd.values import Header
-from txetcd._watchpart import WatchOptions
 from txetcd.watch import Watch
 
 A, B = "http://a", "http://b"

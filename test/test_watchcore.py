@@ -179,6 +179,8 @@ class StateTests(CoreCase):
             (refused("mvcc: watcher range is empty"), WatchRangeEmpty),
             (refused("rpc error: code = PermissionDenied desc = etcdserver: permission denied"), PermissionDenied),
             (refused("etcdserver: invalid auth token"), InvalidAuthToken),
+            (refused("something new"), WatchCanceled),
+            (refused(""), WatchCanceled),
         ):
             self.begin()
             self.assert_stopped(self.receive(message), wanted)
@@ -200,8 +202,6 @@ class StateTests(CoreCase):
     def test_refused_for_a_reason_that_passes(self) -> None:
         self.begin()
         self.assert_again(self.receive(refused("etcdserver: no leader")))
-        self.begin()
-        self.assert_again(self.receive(refused("something new")))
 
     def test_unsolicited_end(self) -> None:
         for reason in ("", "because"):
@@ -432,6 +432,15 @@ class GapTests(CoreCase):
         core = self.live(3, RESUME)
         self.assert_again(self.receive(compacted(8)))
         self.assertEqual((core.next_revision, core.losses), (8, 1))
+
+    def test_compaction_in_words(self) -> None:
+        """Of a revision below zero, and without telling the oldest one that there is."""
+        words = canceled("etcdserver: mvcc: required revision has been compacted")
+        self.live(3)
+        self.assert_stopped(self.receive(words), Compacted)
+        core = self.live(3, RESUME)
+        self.assert_again(self.receive(words))
+        self.assertEqual(core.next_revision, 0)
 
     def test_resume_does_not_go_back(self) -> None:
         core = self.live(3, RESUME)

@@ -273,31 +273,33 @@ class WatchCore:
             self._seen = revision
 
     def _canceled(self, message: WatchResponse, now: float, can_fetch_token: bool) -> Step:
-        if message.compact_revision:
-            compacted = Compacted(None, f"{self.keys!r} up to {message.compact_revision}: {Compacted.text}")
-            compacted.compact_revision = message.compact_revision
-            return self._gap(compacted, message.compact_revision)
         reason = self._reason(message)
+        if isinstance(reason, Compacted):
+            return self._gap(reason, message.compact_revision)
         # up to 3.5.5 that is said of a token that is not taken as well
         if isinstance(reason, PermissionDenied) and can_fetch_token:
             return self._fetch_token(reason, now)
         return self.lost(reason, now, can_fetch_token)
 
     def _reason(self, message: WatchResponse) -> Error:
+        if message.compact_revision:
+            compacted = Compacted(None, f"{self.keys!r} up to {message.compact_revision}: {Compacted.text}")
+            compacted.compact_revision = message.compact_revision
+            return compacted
         if not message.cancel_reason:
             return WatchCanceled(None, f"the server ended the watch of {self.keys!r} without a reason")
         refused = refusal(None, message.cancel_reason)
         return WatchCanceled(None, message.cancel_reason) if type(refused) is Error else refused
 
     def _gap(self, error: Error, resume_at: int, is_back: bool = False) -> Step:
-        """Changes from *next_revision* on cannot be told any more."""
+        """Changes from *next_revision* on cannot be told any more, but from *resume_at* on; 0 if that is not known."""
         if self._on_compacted == RAISE:
             return self._stop(error)
         self._held = []
         self.state = WAITING
         if self._on_compacted == RESYNC:
             return Step(Do.READ, error=error)
-        self.next_revision = resume_at if is_back else max(self.next_revision, resume_at)
+        self.next_revision = max(self.next_revision, resume_at) if resume_at and not is_back else resume_at
         self.losses += 1
         return Step(Do.ASK, error=error)
 
@@ -310,7 +312,7 @@ class WatchCore:
         return Step(Do.FETCH_TOKEN, error=error)
 
     def _is_refusal(self, error: Error) -> bool:
-        return not self.was_live and isinstance(error, _REFUSALS) and not isinstance(error, WatchCanceled)
+        return not self.was_live and isinstance(error, _REFUSALS)
 
     def _is_hopeless(self, error: Error, endpoint: str, endpoints: Sequence[str]) -> bool:
         """

@@ -116,13 +116,13 @@ class WatchWay:
 class Owner(Protocol):
     """Whose part it is."""
 
-    def part_started(self, part: Part) -> None:
+    def _part_started(self, part: Part) -> None:
         """The server has set it up, for the first time or again."""
 
-    def take_in(self, part: Part, events: Sequence[Event]) -> None:
+    def _take_in(self, part: Part, events: Sequence[Event]) -> None:
         """Changes have come, in their order."""
 
-    def part_failed(self, error: Error) -> None:
+    def _part_failed(self, error: Error) -> None:
         """It cannot go on."""
 
 
@@ -301,7 +301,7 @@ class Part:
         self._listen_for(self._way.liveness)
         if self._is_paused:
             self.pause()
-        self._owner.part_started(self)
+        self._owner._part_started(self)
 
     def _follow(self, step: Step) -> None:
         if step.events:
@@ -319,7 +319,7 @@ class Part:
             self._known.note(events)
             events = self._options.wanted(events)
         self._waiting.extend([event.kv.mod_revision for event in events])
-        self._owner.take_in(self, events)
+        self._owner._take_in(self, events)
 
     def _ask_later(self, step: Step) -> None:
         self._wait(jittered(step.seconds, self._way.random()), self._begin)
@@ -369,7 +369,7 @@ class Part:
 
     def _stop(self, step: Step) -> None:
         assert step.error is not None
-        self._owner.part_failed(step.error)
+        self._owner._part_failed(step.error)
 
     _DO: dict[Do, Callable[[Part, Step], None]] = {
         Do.ASK: _ask_later,

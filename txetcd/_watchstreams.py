@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import deque
 from typing import Optional, Protocol
 
-
 from ._calls import Calls, CallStream
 from ._messages import WatchCancelRequest, WatchCreateRequest, WatchResponse
 from ._schema import WATCH

@@ -17,11 +17,11 @@ from twisted.python.failure import Failure
 
 from . import _schema as schema
 from ._attempts import Way
-from ._backoff import Backoff, Policy
+from ._backoff import ASK_AGAIN, Backoff, Policy
 from ._calls import DEFAULT_TIMEOUT, LONG_TIMEOUT, Calls
 from ._channel import LEAST_LIVENESS, LOOKS
 from ._check import check_flag, check_int, check_int64, check_key, check_optional_int, check_seconds, what_came
-from ._context import ContextDeferred, context, until, within
+from ._context import ContextDeferred, context, within
 from ._counters import Counters, OnCall
 from ._credentials import authenticator, check_credentials
 from ._endpoints import Endpoints
@@ -39,14 +39,14 @@ from ._watchpart import WatchOptions, WatchWay
 from ._watchstreams import WatchStreams
 from .auth import Auth
 from .cluster import Cluster
-from .errors import AlreadyExists, Closed, Compacted, CompareFailed, Error, Failed, Timeout, Unavailable
+from .errors import AlreadyExists, Closed, CompareFailed, Error, Failed, RevisionError, Timeout, Unavailable
 from .keyset import KeySet
 from .lease import MAX_TIME_TO_LIVE, Lease, grant
 from .maintenance import Maintenance
 from .ops import Comp, CompCreated, CompModified, CompValue, OpDel, OpGet, OpSet, Transaction, TransactionBuilder
 from .recipes.lock import TIME_TO_LIVE, Lock, is_released
 from .values import ClientStats, Deleted, Event, Header, KeyValue, Outcome, Range, Revision, Status, Success
-from .watch import LOOK_AGAIN, WATCH_AGAIN, Keys, OnError, Watch, WatchDeferred, key_sets
+from .watch import Keys, OnError, Watch, WatchDeferred, key_sets
 
 LIVENESS = 15.0
 """Seconds of silence after which a watch makes sure that the server is still there, unless told otherwise."""
@@ -455,8 +455,7 @@ class Client:
     ) -> Deferred[KeyValue]:
         """
         Waits until a key is as wanted. Nothing can happen between looking and watching without being seen; once the key
-        has been looked at, an outage is waited out. A watch may be dead in silence, so the key is looked at anew every
-        ten seconds.
+        has been looked at, an outage is waited out.
 
         :param key: the key (``bytes``).
         :param predicate: tells of a :class:`~txetcd.KeyValue` whether it is wanted; by default, any is.
@@ -481,23 +480,21 @@ class Client:
     async def _wait_for(self, key: bytes, predicate: Callable[[KeyValue], bool]) -> KeyValue:
         found = await self.get(key)
         while not (found.kvs and _holds(predicate, found.kvs[0])):
-            changing = self._until_changed(key, found.header.revision + 1, predicate)
             try:
-                changed = await until(changing, self.reactor, LOOK_AGAIN)
-            except (Unavailable, Timeout, Compacted):
-                # the watch was lost; what the key is now is all that is wanted
-                await deferLater(self.reactor, WATCH_AGAIN)
-            else:
-                if changed is not None:
-                    return changed
-            found = await self._get_again(key)
+                return await self._until_changed(key, found.header.revision + 1, predicate)
+            except RevisionError:
+                # what happened meanwhile cannot be told; what the key is now is all that is wanted
+                found = await self._get_again(key)
         return found.kvs[0]
 
     async def _until_changed(self, key: bytes, revision: int, predicate: Callable[[KeyValue], bool]) -> KeyValue:
-        async with self.watcher(key, filters=["NODELETE"], start_revision=revision) as watch:
+        watch = self.watcher(key, filters=["NODELETE"], start_revision=revision)
+        try:
             async for event in watch:
                 if _holds(predicate, event.kv):
                     return event.kv
+        finally:
+            watch.stop()
         raise Closed()
 
     async def _get_again(self, key: bytes) -> Range:
@@ -506,7 +503,7 @@ class Client:
             try:
                 return await self.get(key)
             except (Unavailable, Timeout):
-                await deferLater(self.reactor, WATCH_AGAIN)
+                await deferLater(self.reactor, ASK_AGAIN)
 
     def compact(self, revision: int, physical: bool = False, timeout: Optional[float] = None) -> Deferred[Header]:
         """

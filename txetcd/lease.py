@@ -12,6 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
+from ._backoff import ASK_AGAIN
 from ._calls import Calls
 from ._check import INT64_MAX, check_seconds
 from ._clock import monotonic
@@ -46,9 +47,6 @@ MAX_TIME_TO_LIVE = 9_000_000_000
 
 _RENEWALS = 3
 """Renewals within a time to live, as Go's client has it: two may fail before the lease is in danger."""
-
-_RETRY_DELAY = 0.5
-"""Seconds before what failed is tried again (``retryConnWait`` of etcd's Go client)."""
 
 _IN_DOUBT = (Unavailable, OutcomeUnknown, Timeout, TooManyRequests, CancelledError)
 """What a revocation fails with that is worth another one: the server has not refused it for good, for all we know."""
@@ -420,8 +418,8 @@ class _Keeper:
     def _renew(self) -> None:
         # nothing is sent if the timers are so late that the lease is lost; and an answer that comes after the next
         # attempt, or after the end, does not matter
-        self._renewing = self._lease.refresh(min(self._interval, max(self._lease._left, _RETRY_DELAY)))
-        self._renewing.addCallbacks(lambda _: self._later(self._interval), lambda _: self._later(_RETRY_DELAY))
+        self._renewing = self._lease.refresh(min(self._interval, max(self._lease._left, ASK_AGAIN)))
+        self._renewing.addCallbacks(lambda _: self._later(self._interval), lambda _: self._later(ASK_AGAIN))
 
     def _later(self, delay: float) -> None:
         if not self._is_stopped:
@@ -466,7 +464,7 @@ class _TakingBack:
         if is_late or not failure.check(*_IN_DOUBT):
             self._end(bool(failure.check(LeaseNotFound)))
         else:
-            self._timer = self._clock.callLater(_RETRY_DELAY, self._revoke)
+            self._timer = self._clock.callLater(ASK_AGAIN, self._revoke)
 
     def _end(self, is_gone: bool) -> None:
         self._forget_close()
@@ -573,7 +571,7 @@ class _Granting:
         """An attempt whose answer was lost has done it, as nobody else has this id. For how long is asked."""
         self._sent_at = self._seconds()
         request = LeaseKeepAliveRequest(self._request.lease_id)
-        left = max(self._deadline - self._sent_at, _RETRY_DELAY)
+        left = max(self._deadline - self._sent_at, ASK_AGAIN)
         asked = self._calls.finish(LEASE_KEEP_ALIVE, request, left)
         asked.addCallbacks(self._renewed, self._fail_of, errbackArgs=(True,))
 

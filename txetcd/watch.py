@@ -35,12 +35,6 @@ Bytes of events that wait for a slow consumer. When there are more, the server i
 no further) until half of them are consumed.
 """
 
-WATCH_AGAIN = 0.5
-"""Seconds before whoever has lost a watch looks again."""
-
-LOOK_AGAIN = 10.0
-"""Seconds after which whoever waits for one change looks whether it has happened: a watch may be dead in silence."""
-
 _EVENT_SIZE = 512
 """Bytes that an event takes besides its keys and values."""
 
@@ -322,11 +316,11 @@ class Watch:
 
     # --- what the parts tell
 
-    def part_started(self, part: Part) -> None:
+    def _part_started(self, part: Part) -> None:
         """See :class:`~txetcd._watchpart.Owner`."""
         self._fire_started()
 
-    def take_in(self, part: Part, events: Sequence[Event]) -> None:
+    def _take_in(self, part: Part, events: Sequence[Event]) -> None:
         """See :class:`~txetcd._watchpart.Owner`."""
         for event in events:
             self._buffer.append((part, event))
@@ -336,7 +330,7 @@ class Watch:
             self._paused[part] = None
             part.pause()
 
-    def part_failed(self, error: Error) -> None:
+    def _part_failed(self, error: Error) -> None:
         """See :class:`~txetcd._watchpart.Owner`."""
         if isinstance(error, Closed):
             self._drop()

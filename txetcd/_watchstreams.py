@@ -37,14 +37,14 @@ class Line(Protocol):
     """
     What connects a watch to the server.
 
-    :ivar url: which one is asked; ``""`` as long as none was (``str``).
     :ivar is_shared: whether others depend on it (``bool``).
     """
 
     is_shared: bool
 
     @property
-    def url(self) -> str: ...
+    def url(self) -> str:
+        """Which server is asked; ``""`` as long as none was (``str``)."""
 
     def close(self) -> None:
         """Ends the watch: nothing more is told of it, and the server forgets it."""
@@ -72,7 +72,7 @@ class _OwnLine:
 
     @property
     def url(self) -> str:
-        """See :class:`Line`."""
+        """See :attr:`Line.url`."""
         return self._stream.url
 
     def _message(self, message: WatchResponse) -> None:
@@ -121,7 +121,7 @@ class _SharedLine:
 
     @property
     def url(self) -> str:
-        """See :class:`Line`."""
+        """See :attr:`Line.url`."""
         return self._stream.url
 
     def close(self) -> None:

@@ -41,7 +41,7 @@ LADDER = [
     ("L6", "recipes.lock"),
     ("L7", "client"),
     ("L8", "testing._binary"),
-    ("L8", "testing._identity"),
+    ("L8", "testing._identity testing._watchcheck"),
     ("L8", "testing._ports"),
     ("L8", "testing._life"),
     ("L8", "testing._child"),

@@ -23,7 +23,7 @@ from zope.interface import implementer
 
 from txetcd import Client
 from txetcd._attempts import Way
-from txetcd._backoff import never
+from txetcd._backoff import Backoff, Policy, never
 from txetcd._calls import Calls
 from txetcd._endpoints import Endpoints
 from txetcd._identity import Identity
@@ -211,6 +211,8 @@ def fake_client(clock: Clock, transport: Any, timeout: Optional[float] = None, *
 
 # --- the base of the tests
 
+DEFAULT_POLICY = Backoff()
+
 
 class Case(SynchronousTestCase):
     """
@@ -226,9 +228,9 @@ class Case(SynchronousTestCase):
         self.transport = FakeTransport(self.clock)
         self.calls = Calls(fake_way(self.clock, self.transport))
 
-    def watch_way(self) -> WatchWay:
+    def watch_way(self, policy: Policy = DEFAULT_POLICY) -> WatchWay:
         """How watches are made here."""
-        return WatchWay(self.calls, WatchStreams(self.calls), self.clock, 10.0, liveness=15.0, random=lambda: 0.5)
+        return WatchWay(self.calls, WatchStreams(self.calls), self.clock, 10.0, 15.0, policy, lambda: 0.5)
 
     def tearDown(self) -> None:
         watch = self.__dict__.get("watch")

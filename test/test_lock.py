@@ -266,7 +266,7 @@ class AlgorithmTests(LockCase):
             for error in (Unavailable(None, "lost"), NoLeader(14, "etcdserver: no leader"), None):
                 locking, stream = self.watching() if is_started else self.wait()
                 stream.end(error)
-                self.clock.advance(0)
+                self.clock.advance(0.1)
                 self.transport.asked()
                 (again,) = self.transport.live
                 self.assertEqual(again.request, stream.request)

@@ -13,6 +13,7 @@ from test.fakes import URL, FakeStream
 from test.test_watch import GONE, WatchCase, created, events, progress, put
 from txetcd import KeySet
 from txetcd import watch as watch_module
+from txetcd._backoff import never
 from txetcd._messages import WatchResponse
 from txetcd._schema import RANGE
 from txetcd.errors import (
@@ -153,6 +154,49 @@ class LossTests(OutageCase):
         self.clock.advance(1)
         self.stream.say(created(20), events(21))
         self.assertEqual(self.taken(), [21])
+
+    def start_with(self, policy: Any) -> None:
+        """A watch that was not set up yet, of a client that goes by a *policy*."""
+        self.watch = watch_module.Watch(self.watch_way(policy), (KeySet(b"key"),), watch_module.WatchOptions())
+
+    def test_policy_gives_up(self) -> None:
+        """As for any call, before it was ever set up."""
+        rounds: list[int] = []
+        self.start_with(lambda number: rounds.append(number) or (1.0 if number < 3 else None))
+        started = self.watch.when_started()
+        for _ in range(3):
+            self.lose(Unavailable(None, "not sent: connection refused"))
+            self.clock.advance(1)
+        self.assertEqual(rounds, [1, 2, 3])
+        self.assertIn("not sent: connection refused", str(self.failureResultOf(started, Unavailable).value))
+        self.assert_over(Unavailable)
+
+    def test_policy_later(self) -> None:
+        """What was set up goes on, whatever it says."""
+        self.start_with(never)
+        self.stream.say(created())
+        for _ in range(10):
+            self.lose()
+            self.clock.advance(2)
+        self.assertEqual(self.watch.losses, 10)
+
+    def test_policy_and_several_endpoints(self) -> None:
+        """A majority of them is asked, whatever it says."""
+        self.calls._way.endpoints.replace(["http://a:1", "http://b:1", "http://c:1"])
+        self.start_with(never)
+        self.lose()
+        self.clock.advance(0)
+        self.assertEqual(self.watch.state, "opening")
+        self.lose()
+        self.failureResultOf(self.watch.when_stopped(), Unavailable)
+        self.assertEqual(len({stream.endpoint for stream in self.transport.streams}), 2)
+
+    def test_policy_fails(self) -> None:
+        """What it raises is told in the log, and it gives up."""
+        self.start_with(lambda rounds: 1 / 0)
+        self.lose()
+        self.failureResultOf(self.watch.when_stopped(), Unavailable)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_stopped_while_it_waits(self) -> None:
         """Nothing is asked any more."""
@@ -416,6 +460,16 @@ class ResyncTests(OutageCase):
         self.watching(self.kv(b"k1", 5), start_revision=8)
         self.assertEqual(self.transport.calls[0].request.revision, 7)
         self.asked_from(8)
+
+    def test_from_the_first_revision(self) -> None:
+        """There were none before: nothing need be read."""
+        sets = watch_module.key_sets("keys", b"key")
+        options = watch_module.WatchOptions(start_revision=1, on_compacted="resync")
+        self.watch = watch_module.Watch(self.watch_way(), sets, options)
+        self.asked_from(1)
+        self.stream.say(created(), GONE)
+        self.read(60, self.kv(b"key", 40))
+        self.assertEqual(self.told(), [("put", b"key", 40, True)])
 
     def test_from_a_revision_that_is_gone(self) -> None:
         """Then whoever watches is told everything that is there."""

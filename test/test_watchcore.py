@@ -297,7 +297,7 @@ class TokenTests(CoreCase):
         self.begin()
         denied = PermissionDenied(7, "etcdserver: permission denied")
         self.receive(refused("etcdserver: permission denied"))
-        self.assertIs(self.assert_stopped(self.core.refused(denied), PermissionDenied), denied)
+        self.assertIs(self.assert_stopped(self.core.given_up(denied), PermissionDenied), denied)
 
     def test_password_is_wrong(self) -> None:
         self.begin()

@@ -141,7 +141,7 @@ class SharedTests(SharedCase):
         self.watching()
         self.watching()
         self.transport.live[0].end()
-        self.clock.advance(0)
+        self.clock.advance(0.1)
         (again,) = self.transport.live
         self.assertEqual(len(self.asked(again)), 2)
 
@@ -259,7 +259,7 @@ class MisbehaviourTests(SharedCase):
         self.assertEqual(list(self.calls.stats().endpoints.values()), [False])
         self.assertIn(what, str(self.calls.stats().reasons))
         self.assertTrue(self.transport.streams[0].is_aborted)
-        self.clock.advance(0)
+        self.clock.advance(0.1)
         self.assertEqual(len(self.transport.live), 1)
 
     def test_unasked(self) -> None:

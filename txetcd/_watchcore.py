@@ -127,6 +127,7 @@ class WatchCore:
     :ivar keys: as given.
     :ivar state: one of the four above.
     :ivar next_revision: what the next watch begins with; 0 as long as that is not known (``int``).
+    :ivar failures: how often in a row it was lost before it has lasted (``int``).
     :ivar losses: how often it was asked for again (``int``).
     :ivar was_live: whether it was ever set up (``bool``).
     """
@@ -134,7 +135,7 @@ class WatchCore:
     def __init__(self, keys: KeySet, start_revision: int = 0, on_compacted: str = RAISE) -> None:
         self._on_compacted = on_compacted
         self._held: list[Event] = []
-        self._failures = self._tokens = 0
+        self._tokens = 0
         self._live_since = 0.0
         # a revision that a server has shown to be there; and one that another server does not know of
         self._seen = self._doubted = 0
@@ -142,7 +143,7 @@ class WatchCore:
         self.keys = keys
         self.state = WAITING
         self.next_revision = start_revision
-        self.losses = 0
+        self.failures = self.losses = 0
         self.was_live = False
 
     # --- what happens
@@ -207,8 +208,8 @@ class WatchCore:
         self._seen = revision
         return self._gap(lost, revision + 1, is_back=True)
 
-    def refused(self, error: Error) -> Step:
-        """No other token helps."""
+    def given_up(self, error: Error) -> Step:
+        """It is not asked for any more."""
         return self._stop(error)
 
     def compacted(self, error: Error) -> Step:
@@ -325,12 +326,12 @@ class WatchCore:
 
     def _again(self, error: Error, now: float) -> Step:
         if self.state == LIVE and now - self._live_since >= _STEADY:
-            self._failures = 0
+            self.failures = 0
         self._forget_held()
         self.losses += 1
-        self._failures += 1
+        self.failures += 1
         # the first time at once: somebody else can be asked, or the server was just started anew
-        seconds = _again(self._failures - 1) if self._failures > 1 else 0.0
+        seconds = _again(self.failures - 1) if self.failures > 1 else 0.0
         return Step(Do.ASK, seconds=seconds or 0.0, error=error)
 
     def _forget_held(self) -> None:

@@ -11,9 +11,10 @@ from typing import Any, Callable, Optional, Protocol
 import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ._backoff import in_seconds, jittered
+from ._backoff import Policy, check_pause, in_seconds, jittered, quorum
 from ._calls import Calls
 from ._check import check_choice, check_flag, check_optional_int, is_series, what_came
 from ._messages import WatchCreateRequest, WatchResponse
@@ -25,6 +26,8 @@ from .errors import AuthError, Compacted, Error, FutureRevision, Timeout
 from .keyset import KeySet
 from .ops import OpGet
 from .values import Event, KeyValue
+
+_log = Logger()
 
 _LEAVES_OUT = {"NOPUT": "put", "NODELETE": "delete"}
 
@@ -102,6 +105,7 @@ class WatchWay:
     :ivar clock: the reactor.
     :ivar timeout: seconds for the server to set a watch up.
     :ivar liveness: seconds of silence after which a stream is made anew, where nothing else shows that it is dead.
+    :ivar policy: how long to wait before what was never set up is tried again.
     :ivar random: gives numbers from 0 up to 1, by chance.
     """
 
@@ -110,6 +114,7 @@ class WatchWay:
     clock: Any
     timeout: float
     liveness: float
+    policy: Policy
     random: Callable[[], float]
 
 
@@ -234,10 +239,15 @@ class Part:
 
     def _begin(self) -> None:
         self._timer = None
-        if self._options.keeps_count and self._known is None:
-            self._count(max(self._options.start_revision - 1, 0))
-        else:
+        start = self._options.start_revision
+        if self._known is not None or not self._options.keeps_count:
             self._ask()
+        elif start == 1:
+            # there was nothing before
+            self._known = Known()
+            self._ask()
+        else:
+            self._count(max(start - 1, 0))
 
     def _count(self, revision: int) -> None:
         self._work = read_keys(self._way.calls, self.keys, revision, keys_only=True)
@@ -322,7 +332,24 @@ class Part:
         self._owner._take_in(self, events)
 
     def _ask_later(self, step: Step) -> None:
-        self._wait(jittered(step.seconds, self._way.random()), self._begin)
+        assert step.error is not None
+        seconds = step.seconds if self._core.was_live else self._pause()
+        if seconds is None:
+            self._follow(self._core.given_up(step.error))
+        else:
+            self._wait(jittered(seconds, self._way.random()), self._begin)
+
+    def _pause(self) -> Optional[float]:
+        """Before it was ever set up, the policy decides: seconds, none before a majority was asked."""
+        rounds, others = divmod(self._core.failures, quorum(len(self._way.calls.endpoints)))
+        if others:
+            return 0.0
+        try:
+            return check_pause(self._way.policy(rounds))
+        except Exception:
+            # of the user's
+            _log.failure("{policy} failed", policy=self._way.policy)
+            return None
 
     def _read(self, step: Step) -> None:
         self._work = read_keys(self._way.calls, self.keys)
@@ -356,7 +383,7 @@ class Part:
         error = failure.value
         # else it was stopped meanwhile
         if isinstance(error, AuthError):
-            self._follow(self._core.refused(reason))
+            self._follow(self._core.given_up(reason))
         elif isinstance(error, Error):
             self._lost(error, "")
 

@@ -160,7 +160,7 @@ class Client:
         self._way = way
         self._calls = Calls(way, timeout, Counters(on_call))
         streams = WatchStreams(self._calls)
-        self._watches = WatchWay(self._calls, streams, reactor, timeout, liveness, random.random)
+        self._watches = WatchWay(self._calls, streams, reactor, timeout, liveness, way.policy, random.random)
         self._sync = EndpointSync(self._calls, reactor, way, check_mapping(endpoint_mapping))
         if check_seconds("sync_interval", sync_interval) is not None:
             self._sync.start(cast(float, sync_interval))

@@ -126,9 +126,9 @@ class Watch:
       ones after up to a second. :attr:`state` tells what it is up to.
     * It ends for these reasons: :meth:`stop`, and closing the client; permission that is denied; changes that were
       compacted away before they could be told (*on_compacted*); another cluster, or one that has gone back in time
-      (:class:`~txetcd.errors.RevisionLost`, which is as compacted). And when the server refuses the very first request,
-      or nobody at all can be asked who speaks the protocol. What has arrived before is still handed over; then the
-      iteration raises the reason.
+      (:class:`~txetcd.errors.RevisionLost`, which is as compacted). And as long as it was never set up: when the server
+      refuses the request, when nobody at all can be asked who speaks the protocol, or when the *retry* of the client
+      gives up. What has arrived before is still handed over; then the iteration raises the reason.
     * A server that is dead in silence is noticed and left: with ``grpc://`` within about fifteen seconds, by asking its
       connection for a sign of life; with ``http://`` within *liveness* and *timeout* seconds of the client, as a stream
       on which nothing comes for so long is replaced by another one.

@@ -35,6 +35,7 @@ LADDER = [
     ("L4", "_calls _clock _context _credentials _since"),
     ("L5", "_snapshot _reading _watchstreams"),
     ("L5", "_watchpart"),
+    ("L5", "_progress"),
     ("L5", "watch lease _sync cluster maintenance auth"),
     ("L6", "recipes"),
     ("L6", "recipes._etcd"),

@@ -147,7 +147,7 @@ class ArgumentTests(WatchCase):
     def test_public_names(self) -> None:
         """A user finds in a watch what is for users, and nothing else."""
         public = {name for name in dir(Watch) if not name.startswith("_")}
-        wanted = {"add", "is_paused", "keys", "losses", "remove", "revision", "state", "stop"}
+        wanted = {"add", "is_paused", "keys", "losses", "remove", "request_progress", "revision", "state", "stop"}
         self.assertEqual(public, wanted | {"when_started", "when_stopped"})
         self.begin()
         self.assertEqual({name for name in vars(self.watch) if not name.startswith("_")}, set())

@@ -13,12 +13,18 @@ from txetcd import KeySet, _watchstreams
 from txetcd import watch as watch_module
 from txetcd._calls import Calls
 from txetcd._credentials import authenticator
-from txetcd._messages import AuthenticateResponse, WatchCancelRequest, WatchCreateRequest, WatchResponse
-from txetcd._schema import AUTHENTICATE, RANGE
+from txetcd._messages import (
+    AuthenticateResponse,
+    WatchCancelRequest,
+    WatchCreateRequest,
+    WatchProgressRequest,
+    WatchResponse,
+)
+from txetcd._schema import AUTHENTICATE, RANGE, STATUS
 from txetcd._tokens import Tokens
 from txetcd._watchpart import WatchOptions
-from txetcd.errors import Closed, PermissionDenied, Unavailable, WatchRangeEmpty
-from txetcd.values import Header, Range
+from txetcd.errors import Closed, PermissionDenied, Timeout, Unavailable, Unimplemented, WatchRangeEmpty
+from txetcd.values import Header, Range, Status
 from txetcd.watch import Watch, key_sets
 
 
@@ -377,3 +383,112 @@ class SlowTests(SharedCase):
         self.several(1).say(events(0, *range(11, 41)))
         self.watches[0].stop()
         self.assertEqual(self.transport.live, [])
+
+
+class ProgressTests(SharedCase):
+    """How far a watch is, on request."""
+
+    def request(self, watch: Watch, version: str = "3.7.3", timeout: Any = None) -> Any:
+        """Asks, of a server of this version."""
+        asked = watch.request_progress(timeout)
+        self.transport.next(STATUS).reply(Status(version, 0, 1, Header(revision=10), 1, 1))
+        return asked
+
+    def progress(self, revision: int) -> WatchResponse:
+        return WatchResponse(Header(revision=revision), -1)
+
+    def test_told(self) -> None:
+        stream = self.several(2)
+        first, second = self.watches
+        asked = self.request(first)
+        self.assertEqual(stream.sent[-1], WatchProgressRequest())
+        stream.say(self.progress(20))
+        self.clock.advance(0.1)
+        self.assertEqual(self.successResultOf(asked), 20)
+        # it is told of all that share the stream
+        self.assertEqual((first.revision, second.revision), (20, 20))
+
+    def test_several_key_sets(self) -> None:
+        """Each is told, and the one that is behind counts."""
+        with patch.object(_watchstreams, "SHARE", 1):
+            watch = self.watching(b"a", b"b")
+        for stream in self.transport.live:
+            stream.say(created(0))
+        asked = self.request(watch)
+        first, second = self.transport.live
+        first.say(self.progress(20))
+        self.clock.advance(0.1)
+        self.assertNoResult(asked)
+        second.say(self.progress(30))
+        self.clock.advance(0.1)
+        self.assertEqual(self.successResultOf(asked), 20)
+
+    def test_again(self) -> None:
+        """A server does not answer as long as a watch has not been told everything; nor one that is just away."""
+        stream = self.several(1)
+        asked = self.request(self.watches[0])
+        self.clock.pump([0.1] * 3)
+        self.assertEqual(stream.sent, [WatchProgressRequest()] * 4)
+        stream.end(Unavailable(None, "lost"))
+        self.clock.pump([0.1] * 3)
+        (again,) = self.transport.live
+        again.say(created(0))
+        self.clock.advance(0.1)
+        again.say(self.progress(20))
+        self.clock.advance(0.1)
+        self.assertEqual(self.successResultOf(asked), 20)
+
+    def test_in_vain(self) -> None:
+        self.several(1)
+        asked = self.request(self.watches[0], timeout=1.0)
+        self.clock.pump([0.1] * 12)
+        error = self.failureResultOf(asked, Timeout).value
+        self.assertIn("was not told within 1 second how far KeySet(b'key') is", str(error))
+
+    def test_removed_meanwhile(self) -> None:
+        watch = self.watching(b"a", b"b")
+        self.transport.live[0].say(created(0), created(1))
+        asked = self.request(watch)
+        watch.remove(b"b")
+        self.transport.live[0].say(WatchResponse(Header(revision=20), 0))
+        self.clock.advance(0.1)
+        self.assertEqual(self.successResultOf(asked), 10)
+
+    def test_stopped_meanwhile(self) -> None:
+        self.several(1)
+        asked = self.request(self.watches[0])
+        self.watches[0].stop()
+        self.failureResultOf(asked, Closed)
+        self.failureResultOf(self.watches[0].request_progress(), Closed)
+
+    def test_cancelled(self) -> None:
+        self.several(1)
+        self.cancelled(self.request(self.watches[0]))
+        self.assertEqual(self.watches[0].state, "live")
+
+    def test_old_servers(self) -> None:
+        """They may tell of more than they have told."""
+        self.several(1)
+        for version, is_good in (
+            ("3.4.24", False), ("3.4.25", True), ("3.5.0", False), ("3.5.7", False), ("3.5.8", True), ("3.5.35", True),
+            ("3.6.0-rc.1", True), ("3.7.3", True), ("3.3.27", False), ("4.0.0", True),
+        ):  # fmt: skip
+            asked = self.request(self.watches[0], version)
+            if is_good:
+                self.cancelled(asked)
+            else:
+                error = self.failureResultOf(asked, Unimplemented).value
+                self.assertIn(f"needs etcd 3.4.25, or 3.5.8 or later: {version} may tell", str(error))
+
+    def test_gateway(self) -> None:
+        """It cannot be asked."""
+        self.transport.is_duplex = False
+        watch = self.watching()
+        error = self.failureResultOf(watch.request_progress(), Unimplemented).value
+        self.assertIn("needs a grpc:// URL", str(error))
+
+    def test_nothing_is_watched(self) -> None:
+        self.several(1)
+        self.watches[0].remove(b"key")
+        self.assertRaises(RuntimeError, self.watches[0].request_progress)
+        self.assertRaises(ValueError, self.watching().request_progress, -1)

@@ -180,6 +180,26 @@ class Part:
         return self._core.losses
 
     @property
+    def url(self) -> str:
+        """The server that watches (``str``); ``""`` if none does."""
+        return self._line.url if self._line is not None and self._core.state == LIVE else ""
+
+    @property
+    def progresses(self) -> int:
+        """How often the server has told how far it is (``int``)."""
+        return self._core.progresses
+
+    @property
+    def arrived(self) -> int:
+        """Every change up to this revision has arrived (``int``)."""
+        return self._core.next_revision - 1
+
+    def ask_for_progress(self) -> None:
+        """Asks the server how far it is; it tells that only if all watches of the stream have been told everything."""
+        if self._line is not None and self._core.state == LIVE:
+            self._line.ask_for_progress()
+
+    @property
     def revision(self) -> Optional[int]:
         """
         Every change up to this revision has been handed over (``int``); ``None`` as long as it is not known where the

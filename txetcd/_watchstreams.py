@@ -12,7 +12,7 @@ from collections import deque
 from typing import Optional, Protocol
 
 from ._calls import Calls, CallStream
-from ._messages import WatchCancelRequest, WatchCreateRequest, WatchResponse
+from ._messages import WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchResponse
 from ._schema import WATCH
 from .errors import AuthError, Error, ProtocolViolation, refusal
 
@@ -54,6 +54,9 @@ class Line(Protocol):
 
     def resume(self) -> None:
         """Goes on after :meth:`pause`."""
+
+    def ask_for_progress(self) -> None:
+        """Asks how far all watches of the stream are; only where more can be asked on one."""
 
     def blame(self, reason: str) -> None:
         """The server was silent where it should not have been."""
@@ -97,6 +100,10 @@ class _OwnLine:
         """See :meth:`Line.resume`."""
         self._stream.resume()
 
+    def ask_for_progress(self) -> None:
+        """See :meth:`Line.ask_for_progress`."""
+        self._stream.send(WatchProgressRequest())
+
     def blame(self, reason: str) -> None:
         """See :meth:`Line.blame`."""
         self._stream.blame(reason)
@@ -135,6 +142,10 @@ class _SharedLine:
 
     def resume(self) -> None:
         """It does not wait."""
+
+    def ask_for_progress(self) -> None:
+        """See :meth:`Line.ask_for_progress`."""
+        self._stream.ask_for_progress()
 
     def blame(self, reason: str) -> None:
         """See :meth:`Line.blame`."""
@@ -181,6 +192,11 @@ class _SharedStream:
         else:
             self._stream.send(request)
         return line
+
+    def ask_for_progress(self) -> None:
+        """See :meth:`Line.ask_for_progress`."""
+        if self._stream is not None:
+            self._stream.send(WatchProgressRequest())
 
     def leave(self, line: _SharedLine) -> None:
         """Nobody wants *line* any more."""

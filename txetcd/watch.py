@@ -15,9 +15,11 @@ from typing import Any, Callable, Optional, Union, cast
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from ._backoff import in_seconds
-from ._check import encoding_advice, is_series, what_came
+from ._check import check_seconds, encoding_advice, is_series, what_came
+from ._progress import progress_of
 from ._schema import WATCH
 from ._watchcore import LIVE, OPENING, STOPPED, WAITING
 from ._watchpart import Part, WatchOptions, WatchWay
@@ -271,6 +273,34 @@ class Watch:
             part.close()
             self._paused.pop(part, None)
         self._fire_started()
+
+    def request_progress(self, timeout: Optional[float] = None) -> Deferred[int]:
+        """
+        Asks the server how far the watch is: so whoever has been told nothing knows that nothing has happened
+        (``WatchProgressRequest``). Only with ``grpc://``, and with etcd 3.4.25, 3.5.8 or later: older ones may tell
+        more than they have told the watch.
+
+        :param timeout: seconds, or ``None`` for the client's.
+        :returns: a Deferred that fires with a revision (``int``): that of the store when it was asked, or later. Every
+            change up to it has arrived, and :attr:`revision` will be as large when these were handed over. It fails
+            with :class:`~txetcd.errors.Unimplemented` where that cannot be told, :class:`~txetcd.errors.Closed` when
+            the watch is over, and :class:`~txetcd.errors.Timeout`. Cancelling it ends the waiting.
+        :raises RuntimeError: if nothing is watched.
+        """
+        seconds = check_seconds("timeout", timeout) or self._way.timeout
+        if self._is_over:
+            return fail(self._end_reason())
+        if not self._parts:
+            raise RuntimeError("nothing is watched, and so nobody knows how far that is")
+        told = Deferred.fromCoroutine(progress_of(self._way, tuple(self._parts.values()), seconds))
+        stopped = self.when_stopped().addCallbacks(lambda _: told.cancel(), lambda _: told.cancel())
+        return told.addBoth(self._progressed, stopped)
+
+    def _progressed(self, result: Any, stopped: Deferred[None]) -> Any:
+        if self._is_over:
+            return Failure(self._end_reason())
+        stopped.cancel()
+        return result
 
     def stop(self) -> Deferred[None]:
         """

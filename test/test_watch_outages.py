@@ -180,6 +180,17 @@ class LossTests(OutageCase):
             self.clock.advance(2)
         self.assertEqual(self.watch.losses, 10)
 
+    def test_policy_and_keys_that_are_added(self) -> None:
+        """They are no reason to give up what was set up."""
+        self.start_with(never)
+        self.stream.say(created())
+        added = self.watch.add(b"another")
+        for _ in range(3):
+            self.lose()
+            self.clock.advance(2)
+        self.stream.say(created())
+        self.assertIs(self.successResultOf(added), self.watch)
+
     def test_policy_and_several_endpoints(self) -> None:
         """A majority of them is asked, whatever it says."""
         self.calls._way.endpoints.replace(["http://a:1", "http://b:1", "http://c:1"])

@@ -119,7 +119,13 @@ class WatchWay:
 
 
 class Owner(Protocol):
-    """Whose part it is."""
+    """
+    Whose part it is.
+
+    :ivar _was_live: whether any part of his was ever set up (``bool``).
+    """
+
+    _was_live: bool
 
     def _part_started(self, part: Part) -> None:
         """The server has set it up, for the first time or again."""
@@ -353,14 +359,14 @@ class Part:
 
     def _ask_later(self, step: Step) -> None:
         assert step.error is not None
-        seconds = step.seconds if self._core.was_live else self._pause()
+        seconds = step.seconds if self._owner._was_live else self._pause()
         if seconds is None:
             self._follow(self._core.given_up(step.error))
         else:
             self._wait(jittered(seconds, self._way.random()), self._begin)
 
     def _pause(self) -> Optional[float]:
-        """Before it was ever set up, the policy decides: seconds, none before a majority was asked."""
+        """Before anything was ever set up, the policy decides: seconds, none before a majority was asked."""
         rounds, others = divmod(self._core.failures, quorum(len(self._way.calls.endpoints)))
         if others:
             return 0.0

@@ -149,7 +149,7 @@ class Watch:
         self._buffer: deque[tuple[Part, Event]] = deque()
         self._size = 0
         self._paused: dict[Part, None] = {}
-        self._is_over = False
+        self._is_over = self._was_live = False
         self._reason: Optional[Error] = None
         self._readers: deque[Deferred[Optional[Event]]] = deque()
         self._starting: list[_Starting] = []
@@ -348,6 +348,7 @@ class Watch:
 
     def _part_started(self, part: Part) -> None:
         """See :class:`~txetcd._watchpart.Owner`."""
+        self._was_live = True
         self._fire_started()
 
     def _take_in(self, part: Part, events: Sequence[Event]) -> None:

@@ -79,6 +79,8 @@ class Watched:
                 watch.stop()
 
     async def _note(self, watch: Watch, record: WatchRecord) -> None:
+        # a watch from now on tells first where it begins
+        watch.when_started().addCallbacks(lambda watch: record.bookmark(watch.revision), lambda _: None)
         async for event in watch:
             record.event(event)
             record.bookmark(watch.revision)
@@ -330,6 +332,8 @@ class Endurance(ClusterCase):
         copies = [Copy(self.away, keys) for keys in (a, everything)]
         self.passing: list[WatchRecord] = []
         watching = [Deferred.fromCoroutine(one.run()) for one in (*watches, *copies)]
+        # one from now on has to tell where it begins before anything happens
+        await self.until(lambda: all(one.watch is not None and one.watch.state == "live" for one in watches))
         working = [Deferred.fromCoroutine(self.write(number)) for number in range(WRITERS)]
         working += [Deferred.fromCoroutine(self.compact()), Deferred.fromCoroutine(self.come_and_go())]
         try:

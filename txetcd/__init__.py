@@ -45,6 +45,7 @@ from .ops import (
     Transaction,
 )
 from .recipes.lock import Lock
+from .recipes.session import Session
 from .values import (
     Alarm,
     AuthStatus,
@@ -118,6 +119,7 @@ __all__ = [
     "Range",
     "Revision",
     "Role",
+    "Session",
     "Snapshot",
     "Status",
     "Success",

@@ -27,6 +27,7 @@ from txetcd._backoff import Backoff, Policy, never
 from txetcd._calls import Calls
 from txetcd._endpoints import Endpoints
 from txetcd._identity import Identity
+from txetcd._keepalives import KeepAlives
 from txetcd._schema import Rpc
 from txetcd._silence import Silence
 from txetcd._tokens import Tokens
@@ -34,6 +35,7 @@ from txetcd._transport import CallCancelled, Metadata
 from txetcd._watchpart import WatchWay
 from txetcd._watchstreams import WatchStreams
 from txetcd.errors import Closed, Error, Timeout
+from txetcd.lease import LeaseWay
 
 URL = "http://etcd.example:2379"
 
@@ -206,6 +208,7 @@ def fake_client(clock: Clock, transport: Any, timeout: Optional[float] = None, *
     client._way = fake_way(clock, transport, **changes)
     client._calls = calls = Calls(client._way, timeout)
     client._watches = attrs.evolve(client._watches, calls=calls, streams=WatchStreams(calls))
+    client._leases = LeaseWay(calls, clock, KeepAlives(calls, clock))
     return client
 
 

@@ -84,7 +84,7 @@ class KeyTests(ClientCase):
         self.sends(self.client.set(b"k", b"v"), schema.PUT, OpSet(b"k", b"v"))
         self.sends(self.client.set(b"k", b""), schema.PUT, OpSet(b"k", b""))
         self.sends(self.client.set(b"k", b"v", 7, True), schema.PUT, OpSet(b"k", b"v", 7, True))
-        lease = Lease(self.calls, self.clock, LeaseGrantResponse(header(1), 7, 30), 0.0)
+        lease = Lease(self.client._leases, LeaseGrantResponse(header(1), 7, 30), 0.0)
         self.sends(self.client.set(b"k", b"v", lease), schema.PUT, OpSet(b"k", b"v", 7))
         keeping = OpSet(b"k", None, ignore_value=True, ignore_lease=True)
         self.sends(self.client.set(b"k", None, ignore_value=True, ignore_lease=True), schema.PUT, keeping)

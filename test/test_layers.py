@@ -33,7 +33,7 @@ LADDER = [
     ("L3", "_gateway _native _tokens _counters _silence"),
     ("L4", "_attempts"),
     ("L4", "_calls _clock _context _credentials _since"),
-    ("L5", "_snapshot _reading _watchstreams"),
+    ("L5", "_snapshot _reading _watchstreams _keepalives"),
     ("L5", "_watchpart"),
     ("L5", "_progress"),
     ("L5", "watch lease _sync cluster maintenance auth"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
+import attrs
 from twisted.internet.defer import Deferred
 
 from test.fakes import Case, FakeStream, fake_client
@@ -218,7 +219,7 @@ class AlgorithmTests(LockCase):
 
     def test_waiting_costs_little(self) -> None:
         """While it is waited for nothing is asked but the renewals."""
-        self.transport.is_duplex = True
+        self.client._watches = attrs.evolve(self.client._watches, liveness=1e6)
         locking, stream = self.watching()
         for _ in range(10):
             self.clock.advance(19.9)

@@ -86,6 +86,11 @@ class _Exchange:
         return self.stream is not None and self.stream.is_sent
 
     @property
+    def asked(self) -> Any:
+        """The request that is answered; ``None`` if it may be another one."""
+        return self.request
+
+    @property
     def quotes(self) -> Quotes:
         """How errors quote what answers it."""
         return quotes_of(self.rpc, self.request, self.metadata)
@@ -150,7 +155,7 @@ class _Exchange:
     def decode(self, message: bytes) -> Any:
         """The answer that *message* is, if etcd may have given it."""
         answer = _protobuf.decode(self.rpc, message)
-        flaw = flaw_of(self.rpc, self.request, answer)
+        flaw = flaw_of(self.rpc, self.asked, answer)
         if flaw is not None:
             raise ProtocolViolation(f"no answer of etcd: it {flaw}")
         return answer
@@ -310,7 +315,7 @@ class _AnswerStream(_Exchange):
         self._on_message = on_message
         self._on_end = on_end
         self._reader = AnswerReader(peer.max_message)
-        self._is_paused = False
+        self._is_paused = self._has_more = False
         self.ended: Deferred[None] = Deferred(lambda _: self.abort())
 
     def begin(self, channel: Channel) -> None:
@@ -351,10 +356,16 @@ class _AnswerStream(_Exchange):
         else:
             self.ended.errback(error)
 
+    @property
+    def asked(self) -> Any:
+        """See :attr:`_Exchange.asked`."""
+        return None if self._has_more else self.request
+
     def send(self, request: Any) -> None:
-        """See :meth:`Stream.send <txetcd._transport.Stream.send>`."""
+        """See :meth:`DuplexStream.send <txetcd._transport.DuplexStream.send>`."""
         if self.is_over:
             return
+        self._has_more = True
         message = framed(_protobuf.encode(self.rpc, request))
         if self.channel is not None and self.stream is not None:
             self.channel.send(self.stream, message)

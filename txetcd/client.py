@@ -27,6 +27,7 @@ from ._credentials import authenticator, check_credentials
 from ._endpoints import Endpoints
 from ._gateway import Gateway
 from ._identity import Identity
+from ._keepalives import KeepAlives
 from ._messages import Acknowledgement, CompactionRequest, Empty
 from ._native import Native
 from ._silence import Silence
@@ -41,7 +42,7 @@ from .auth import Auth
 from .cluster import Cluster
 from .errors import AlreadyExists, Closed, CompareFailed, Error, Failed, RevisionError, Timeout, Unavailable
 from .keyset import KeySet
-from .lease import MAX_TIME_TO_LIVE, Lease, grant
+from .lease import MAX_TIME_TO_LIVE, Lease, LeaseWay, grant
 from .maintenance import Maintenance
 from .ops import Comp, CompCreated, CompModified, CompValue, OpDel, OpGet, OpSet, Transaction, TransactionBuilder
 from .recipes.lock import TIME_TO_LIVE, Lock, is_released
@@ -161,6 +162,7 @@ class Client:
         self._calls = Calls(way, timeout, Counters(on_call))
         streams = WatchStreams(self._calls)
         self._watches = WatchWay(self._calls, streams, reactor, timeout, liveness, way.policy, random.random)
+        self._leases = LeaseWay(self._calls, reactor, KeepAlives(self._calls, reactor))
         self._sync = EndpointSync(self._calls, reactor, way, check_mapping(endpoint_mapping))
         if check_seconds("sync_interval", sync_interval) is not None:
             self._sync.start(cast(float, sync_interval))
@@ -674,7 +676,7 @@ class Client:
         chosen = 0 if lease_id is None else check_int64("lease_id", lease_id)
         check_seconds("timeout", timeout)
         check_flag("keep_alive", keep_alive)
-        return grant(self._calls, self.reactor, time_to_live, chosen, timeout, keep_alive)
+        return grant(self._leases, time_to_live, chosen, timeout, keep_alive)
 
     def leases(self, timeout: Optional[float] = None) -> Deferred[list[int]]:
         """

@@ -229,4 +229,4 @@ class LeaseTests(KeepAliveCase):
         self.clock.pump([0.5] * 2)
         self.successResultOf(lost)
         self.assertEqual(self.transport.live, [])
-        self.assertGreater(len(self.transport.streams), 2)
+        self.assertEqual(len(self.transport.streams), 2)

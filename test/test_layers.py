@@ -39,7 +39,7 @@ LADDER = [
     ("L5", "watch lease _sync cluster maintenance auth"),
     ("L6", "recipes"),
     ("L6", "recipes._etcd"),
-    ("L6", "recipes.lock recipes.session"),
+    ("L6", "recipes.lock recipes.mirror recipes.session"),
     ("L7", "client"),
     ("L8", "testing._binary"),
     ("L8", "testing._identity testing._watchcheck"),

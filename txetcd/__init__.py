@@ -45,6 +45,7 @@ from .ops import (
     Transaction,
 )
 from .recipes.lock import Lock
+from .recipes.mirror import Mirror
 from .recipes.session import Session
 from .values import (
     Alarm,
@@ -106,6 +107,7 @@ __all__ = [
     "Lock",
     "Maintenance",
     "Member",
+    "Mirror",
     "Op",
     "OpDel",
     "OpGet",

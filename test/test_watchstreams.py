@@ -388,10 +388,14 @@ class SlowTests(SharedCase):
 class ProgressTests(SharedCase):
     """How far a watch is, on request."""
 
-    def request(self, watch: Watch, version: str = "3.7.3", timeout: Any = None) -> Any:
-        """Asks, of a server of this version."""
+    def request(self, watch: Watch, version: str = "3.7.3", timeout: Any = None, now: int = 20) -> Any:
+        """Asks, of a server of this version, in a cluster at that revision."""
         asked = watch.request_progress(timeout)
-        self.transport.next(STATUS).reply(Status(version, 0, 1, Header(revision=10), 1, 1))
+        call = self.transport.next(RANGE)
+        self.assertFalse(call.request.serializable)
+        call.reply(Range([], Header(revision=now), 0))
+        if now > 10:
+            self.transport.next(STATUS).reply(Status(version, 0, 1, Header(revision=10), 1, 1))
         return asked
 
     def progress(self, revision: int) -> WatchResponse:
@@ -402,14 +406,39 @@ class ProgressTests(SharedCase):
         first, second = self.watches
         asked = self.request(first)
         self.assertEqual(stream.sent[-1], WatchProgressRequest())
-        stream.say(self.progress(20))
+        stream.say(self.progress(21))
+        self.clock.advance(0.1)
+        self.assertEqual(self.successResultOf(asked), 21)
+        # it is told of all that share the stream
+        self.assertEqual((first.revision, second.revision), (21, 21))
+
+    def test_nothing_has_happened(self) -> None:
+        """As is known without asking the server of the watch."""
+        stream = self.several(1)
+        self.assertEqual(self.successResultOf(self.request(self.watches[0], now=10)), 10)
+        self.assertEqual(stream.sent, [])
+
+    def test_events_count(self) -> None:
+        stream = self.several(1)
+        asked = self.request(self.watches[0])
+        stream.say(events(0, 19), events(0, 20))
         self.clock.advance(0.1)
         self.assertEqual(self.successResultOf(asked), 20)
-        # it is told of all that share the stream
-        self.assertEqual((first.revision, second.revision), (20, 20))
+        self.assertEqual(self.watches[0].revision, 18)
+
+    def test_member_is_behind(self) -> None:
+        """What it tells is not enough."""
+        stream = self.several(1)
+        asked = self.request(self.watches[0])
+        stream.say(self.progress(15))
+        self.clock.advance(0.1)
+        self.assertNoResult(asked)
+        stream.say(self.progress(20))
+        self.clock.advance(0.1)
+        self.successResultOf(asked)
 
     def test_several_key_sets(self) -> None:
-        """Each is told, and the one that is behind counts."""
+        """Each is told."""
         with patch.object(_watchstreams, "SHARE", 1):
             watch = self.watching(b"a", b"b")
         for stream in self.transport.live:
@@ -479,6 +508,12 @@ class ProgressTests(SharedCase):
             else:
                 error = self.failureResultOf(asked, Unimplemented).value
                 self.assertIn(f"needs etcd 3.4.25, or 3.5.8 or later: {version} may tell", str(error))
+
+    def test_cannot_be_asked(self) -> None:
+        self.several(1)
+        asked = self.watches[0].request_progress()
+        self.transport.next(RANGE).reply(Unavailable(None, "refused"))
+        self.failureResultOf(asked, Unavailable)
 
     def test_gateway(self) -> None:
         """It cannot be asked."""

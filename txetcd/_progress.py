@@ -11,10 +11,11 @@ from twisted.internet.task import deferLater
 from ._backoff import in_seconds
 from ._calls import Calls
 from ._messages import Empty
-from ._schema import STATUS, WATCH
+from ._schema import RANGE, STATUS, WATCH
 from ._watchcore import STOPPED
 from ._watchpart import Part, WatchWay
 from .errors import Timeout, Unimplemented
+from .ops import OpGet
 
 AGAIN = 0.1
 """Seconds before the server is asked again: it does not answer as long as a watch has not been told everything."""
@@ -38,26 +39,27 @@ async def _check_version(calls: Calls, url: str) -> None:
 
 async def progress_of(way: WatchWay, parts: Sequence[Part], seconds: float) -> int:
     """
-    Waits until the server has told of each of *parts* how far it is, or nobody wants to know it any more.
+    Waits until everything that has happened by now, to whatever key, has arrived if it is of *parts*; or nobody wants
+    to know it any more.
 
     :param seconds: how long.
     :returns: the revision up to which everything has arrived.
     """
-    deadline = way.clock.seconds() + seconds
     if not way.calls.is_duplex:
         what = "needs a grpc:// URL: on a stream of the gateway nothing more can be asked"
         raise way.calls.located(Unimplemented(None, what), WATCH)
-    begun = {part: part.progresses for part in parts}
+    deadline = way.clock.seconds() + seconds
+    now = (await way.calls.call(RANGE, OpGet(parts[0].keys, limit=1, keys_only=True), seconds)).header.revision
     checked = {""}
-    while begun:
-        for part in begun:
+    # a watch that begins behind the present is told of no progress before something has happened
+    while behind := [part for part in parts if part.arrived < now and part.state != STOPPED]:
+        if way.clock.seconds() >= deadline:
+            keys = ", ".join(repr(part.keys) for part in behind)
+            raise way.calls.located(Timeout(f"was not told within {in_seconds(seconds)} how far {keys} is"), WATCH)
+        for part in behind:
             if part.url not in checked:
                 checked.add(part.url)
                 await _check_version(way.calls, part.url)
             part.ask_for_progress()
         await deferLater(way.clock, AGAIN)
-        begun = {part: count for part, count in begun.items() if part.progresses == count and part.state != STOPPED}
-        if begun and way.clock.seconds() >= deadline:
-            keys = ", ".join(repr(part.keys) for part in begun)
-            raise way.calls.located(Timeout(f"was not told within {in_seconds(seconds)} how far {keys} is"), WATCH)
     return min(part.arrived for part in parts)

@@ -129,7 +129,6 @@ class WatchCore:
     :ivar next_revision: what the next watch begins with; 0 as long as that is not known (``int``).
     :ivar failures: how often in a row it was lost before it has lasted (``int``).
     :ivar losses: how often it was asked for again (``int``).
-    :ivar progresses: how often it was told how far it is (``int``).
     :ivar was_live: whether it was ever set up (``bool``).
     """
 
@@ -144,7 +143,7 @@ class WatchCore:
         self.keys = keys
         self.state = WAITING
         self.next_revision = start_revision
-        self.failures = self.losses = self.progresses = 0
+        self.failures = self.losses = 0
         self.was_live = False
 
     # --- what happens
@@ -268,7 +267,6 @@ class WatchCore:
     def _progress(self, revision: int) -> None:
         if not self._held:
             self.next_revision = max(self.next_revision, revision + 1)
-            self.progresses += 1
         self._see(revision)
 
     def _see(self, revision: int) -> None:

@@ -191,11 +191,6 @@ class Part:
         return self._line.url if self._line is not None and self._core.state == LIVE else ""
 
     @property
-    def progresses(self) -> int:
-        """How often the server has told how far it is (``int``)."""
-        return self._core.progresses
-
-    @property
     def arrived(self) -> int:
         """Every change up to this revision has arrived (``int``)."""
         return self._core.next_revision - 1

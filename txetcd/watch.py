@@ -278,7 +278,8 @@ class Watch:
         """
         Asks the server how far the watch is: so whoever has been told nothing knows that nothing has happened
         (``WatchProgressRequest``). Only with ``grpc://``, and with etcd 3.4.25, 3.5.8 or later: older ones may tell
-        more than they have told the watch.
+        of more than they have told the watch. A server tells it only if all watches that share the stream have been
+        told everything, and from 3.5.35, 3.6 and 3.7 on if none of them begins in the future.
 
         :param timeout: seconds, or ``None`` for the client's.
         :returns: a Deferred that fires with a revision (``int``): that of the store when it was asked, or later. Every

@@ -115,16 +115,29 @@ class SharedTests(SharedCase):
         self.several(2).say(WatchResponse(Header(revision=20), -1))
         self.assertEqual([watch.revision for watch in self.watches], [20, 20])
 
-    def test_failed_start_is_not_watch_0(self) -> None:
-        """The answer to what was not set up may have the number of another one: up to 3.4.21 and 3.5.5."""
+    def test_failed_start_is_not_that_of_another(self) -> None:
         first, second, third = (self.watching() for _ in range(3))
         (stream,) = self.transport.live
-        for watch_id in (0, -1):
-            stream.say(created(0), refused("mvcc: watcher range is empty", watch_id), created(1), events(0, 11))
-            self.failureResultOf(second.when_stopped(), WatchRangeEmpty)
-            self.assertEqual((first.state, third.state), ("live", "live"))
-            self.assertEqual(self.taken_of(first), [11])
-            return
+        stream.say(created(0), refused("mvcc: watcher range is empty"), created(1), events(0, 11))
+        self.failureResultOf(second.when_stopped(), WatchRangeEmpty)
+        self.assertEqual((first.state, third.state), ("live", "live"))
+        self.assertEqual(self.taken_of(first), [11])
+
+    def test_failed_start_with_the_number_of_another(self) -> None:
+        """
+        Up to 3.4.21 and 3.5.5 the server tells nothing of that one from then on: it is asked for again, from where it
+        is.
+        """
+        first, second, third = (self.watching() for _ in range(3))
+        (stream,) = self.transport.live
+        stream.say(created(0), events(0, 15), refused("mvcc: watcher range is empty", 0), created(1), events(1, 16))
+        self.failureResultOf(second.when_stopped(), WatchRangeEmpty)
+        self.assertEqual((first.state, first.losses, third.state), ("waiting", 1, "live"))
+        self.assertIn(WatchCancelRequest(0), stream.sent)
+        self.clock.advance(0)
+        self.assertEqual(stream.sent[-1], WatchCreateRequest(KeySet(b"key"), 16, fragment=True))
+        stream.say(created(2), events(2, 17))
+        self.assertEqual((self.taken_of(first), self.taken_of(third)), ([15, 17], [16]))
 
     def test_compacted(self) -> None:
         """The others go on."""

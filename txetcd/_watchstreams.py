@@ -14,7 +14,7 @@ from typing import Optional, Protocol
 from ._calls import Calls, CallStream
 from ._messages import WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchResponse
 from ._schema import WATCH
-from .errors import AuthError, Error, ProtocolViolation, refusal
+from .errors import AuthError, Error, ProtocolViolation, Unavailable, refusal
 
 SHARE = 100
 """Watches that share a stream."""
@@ -156,7 +156,7 @@ class _SharedStream:
     """
     A stream of several watches. Requests are answered in their order, so that they need not wait for one another; and
     a watch that could not be set up is known by that, as its number may be that of another one (0 up to 3.4.21 and
-    3.5.5).
+    3.5.5); which is lost then.
 
     :ivar is_full: whether it takes no more watches (``bool``).
     """
@@ -253,8 +253,11 @@ class _SharedStream:
                 # the token belongs to the stream
                 self._retire()
             was_closed, line.is_closed = line.is_closed, True
+            confused = self._lines.pop(message.watch_id, None)
             if not was_closed:
                 line.watcher.on_message(line, message)
+            if confused is not None:
+                self._leave_confused(confused)
             self._end_if_unwanted()
         elif line.is_closed:
             self._cancel(message.watch_id)
@@ -266,6 +269,17 @@ class _SharedStream:
             line.id = message.watch_id
             self._lines[message.watch_id] = line
             line.watcher.on_message(line, message)
+
+    def _leave_confused(self, line: _SharedLine) -> None:
+        """
+        What was refused got the number of *line*, and from then on the server tells nothing of that: it has forgotten
+        that it had said that it watches (``sendLoop`` in ``v3rpc/watch.go`` up to 3.4.21 and 3.5.5).
+        """
+        assert line.id is not None
+        self._cancel(line.id)
+        if not line.is_closed:
+            line.is_closed = True
+            line.watcher.on_loss(line, Unavailable(None, "the server takes it for one that it has refused"))
 
     def _break(self, what: str) -> None:
         assert self._stream is not None

@@ -136,7 +136,7 @@ class SharedTests(SharedCase):
         self.assertIn(WatchCancelRequest(0), stream.sent)
         self.clock.advance(0)
         self.assertEqual(stream.sent[-1], WatchCreateRequest(KeySet(b"key"), 16, fragment=True))
-        stream.say(created(2), events(2, 17))
+        stream.say(created(2, 16), events(2, 17))
         self.assertEqual((self.taken_of(first), self.taken_of(third)), ([15, 17], [16]))
 
     def test_compacted(self) -> None:

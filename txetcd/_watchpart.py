@@ -160,6 +160,7 @@ class Part:
         self._next_line: Optional[Line] = None
         self._timer: Optional[IDelayedCall] = None
         self._work: Deferred[Any] = succeed(None)
+        self._looking: Deferred[Any] = succeed(None)
         self._waiting: deque[int] = deque()
         self._heard_at = 0.0
         self._is_paused = self._has_own_line = False
@@ -230,6 +231,7 @@ class Part:
         self._core.stop()
         self._stop_timer()
         self._work.cancel()
+        self._looking.cancel()
         self._drop_lines()
 
     def pause(self) -> None:
@@ -410,8 +412,10 @@ class Part:
 
     def _look(self, step: Step) -> None:
         op = OpGet(self.keys, keys_only=True, limit=1)
+        self._looking.cancel()
+        self._looking = self._way.calls.call(RANGE, op)
         # that it fails says nothing; the next one that is behind is looked at again
-        self._way.calls.call(RANGE, op).addCallbacks(
+        self._looking.addCallbacks(
             lambda found: self._follow(self._core.looked(found.header.revision)), lambda _: None
         )
 

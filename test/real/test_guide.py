@@ -50,6 +50,8 @@ SAYS = {
     "if event.is_delete:\n            break": "delete b'config/colour'",
     'on_compacted="resync"': "a copy [b'config/mode']",
     "lease.when_lost()": "at work",
+    "session.protect(": "in a session",
+    "config.fresh()": "mirrored b'dark' 1",
     "etcd.stats()": "KV.Range calls: 1 retries: 0 failures: {}",
     "cluster.isolate": "another one led: True",
     "proxy.cut_answer": "there it is: b'value'",

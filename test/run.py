@@ -125,8 +125,8 @@ def unit_names() -> list[str]:
 def parts_of(names: list[str]) -> list[list[str]]:
     """*names* of real tests in so many parts that take about as long, if they are many."""
     modules = [module for name in names for module in (module_names(REAL) if name == REAL else [name])]
-    slow = [f"{REAL}.{name}" for name in SLOWEST]
-    modules.sort(key=lambda module: slow.index(module) if module in slow else len(slow))
+    places = {f"{REAL}.{name}": place for place, name in enumerate(SLOWEST)}
+    modules.sort(key=lambda module: places.get(module, len(places)))
     return [part for part in (modules[number::PARTS] for number in range(PARTS)) if part]
 
 

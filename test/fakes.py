@@ -23,15 +23,19 @@ from zope.interface import implementer
 
 from txetcd import Client
 from txetcd._attempts import Way
-from txetcd._backoff import never
+from txetcd._backoff import Backoff, Policy, never
 from txetcd._calls import Calls
 from txetcd._endpoints import Endpoints
 from txetcd._identity import Identity
+from txetcd._keepalives import KeepAlives
 from txetcd._schema import Rpc
 from txetcd._silence import Silence
 from txetcd._tokens import Tokens
 from txetcd._transport import CallCancelled, Metadata
+from txetcd._watchpart import WatchWay
+from txetcd._watchstreams import WatchStreams
 from txetcd.errors import Closed, Error, Timeout
+from txetcd.lease import LeaseWay
 
 URL = "http://etcd.example:2379"
 
@@ -85,6 +89,10 @@ class FakeStream:
         self.metadata = metadata
         self.ended: Deferred[None] = Deferred(lambda _: self.abort())
         self.is_paused = self.is_aborted = self.is_over = False
+        self.sent: list[Any] = []
+
+    def send(self, request: Any) -> None:
+        self.sent.append(request)
 
     def say(self, *messages: Any) -> None:
         """Delivers messages, as the gateway does: none after the end."""
@@ -111,6 +119,8 @@ class FakeStream:
 
 class FakeTransport:
     """Records what is asked; the test answers."""
+
+    is_duplex = False
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -196,11 +206,15 @@ def fake_client(clock: Clock, transport: Any, timeout: Optional[float] = None, *
     """A client whose calls go to a fake."""
     client = Client(clock, URL, timeout=timeout)
     client._way = fake_way(clock, transport, **changes)
-    client._calls = Calls(client._way, timeout)
+    client._calls = calls = Calls(client._way, timeout)
+    client._watches = attrs.evolve(client._watches, calls=calls, streams=WatchStreams(calls))
+    client._leases = LeaseWay(calls, clock, KeepAlives(calls, clock))
     return client
 
 
 # --- the base of the tests
+
+DEFAULT_POLICY = Backoff()
 
 
 class Case(SynchronousTestCase):
@@ -217,7 +231,14 @@ class Case(SynchronousTestCase):
         self.transport = FakeTransport(self.clock)
         self.calls = Calls(fake_way(self.clock, self.transport))
 
+    def watch_way(self, policy: Policy = DEFAULT_POLICY) -> WatchWay:
+        """How watches are made here."""
+        return WatchWay(self.calls, WatchStreams(self.calls), self.clock, 10.0, 15.0, policy, lambda: 0.5)
+
     def tearDown(self) -> None:
+        watch = self.__dict__.get("watch")
+        if watch is not None:
+            watch.stop()
         left = self.clock.getDelayedCalls()
         # an unhandled error is only told when its Deferred is gone
         for name in ("clock", "transport", "calls", "client", "network", "gateway", "watch"):

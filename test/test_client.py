@@ -31,6 +31,7 @@ from txetcd import (
     Transaction,
 )
 from txetcd import _schema as schema
+from txetcd._backoff import ASK_AGAIN
 from txetcd._messages import (
     Acknowledgement,
     CompactionRequest,
@@ -43,7 +44,7 @@ from txetcd._messages import (
 )
 from txetcd.errors import Closed, Compacted, Error, NoLeader, OutcomeUnknown, PermissionDenied, Timeout, Unavailable
 from txetcd.values import Event, Header, KeyValue, Outcome, Range, Revision, Success
-from txetcd.watch import LOOK_AGAIN, WATCH_AGAIN, Watch
+from txetcd.watch import Watch
 
 KV = KeyValue(b"key", b"value", 1, 5, 6)
 
@@ -83,7 +84,7 @@ class KeyTests(ClientCase):
         self.sends(self.client.set(b"k", b"v"), schema.PUT, OpSet(b"k", b"v"))
         self.sends(self.client.set(b"k", b""), schema.PUT, OpSet(b"k", b""))
         self.sends(self.client.set(b"k", b"v", 7, True), schema.PUT, OpSet(b"k", b"v", 7, True))
-        lease = Lease(self.calls, self.clock, LeaseGrantResponse(header(1), 7, 30), 0.0)
+        lease = Lease(self.client._leases, LeaseGrantResponse(header(1), 7, 30), 0.0)
         self.sends(self.client.set(b"k", b"v", lease), schema.PUT, OpSet(b"k", b"v", 7))
         keeping = OpSet(b"k", None, ignore_value=True, ignore_lease=True)
         self.sends(self.client.set(b"k", None, ignore_value=True, ignore_lease=True), schema.PUT, keeping)
@@ -336,75 +337,31 @@ class WaitForTests(ClientCase):
         self.assertEqual(self.transport.live, [])
 
     def test_watch_lost(self) -> None:
-        """Then it looks again, after a moment."""
-        waiting = self.client.wait_for(b"key")
-        for error in (Unavailable(None, "lost"), NoLeader(14, "no leader"), None, Compacted(None, "compacted")):
-            self.look()
-            (stream,) = self.transport.live
-            stream.say(WatchResponse(header(30), created=True))
-            stream.end(error)
-            self.transport.asked()
-            self.clock.advance(WATCH_AGAIN)
-        self.look(KV)
-        self.assertEqual(self.successResultOf(waiting), KV)
-
-    def test_watch_is_dead(self) -> None:
-        """It looks again every ten seconds, at once, because a watch may be dead in silence."""
+        """It goes on by itself, from where it was."""
         waiting = self.client.wait_for(b"key")
         self.look(revision=20)
-        for revision in (30, 40):
+        for error in (Unavailable(None, "lost"), NoLeader(14, "no leader"), None):
             (stream,) = self.transport.live
-            stream.say(WatchResponse(header(20), created=True))
-            self.clock.advance(LOOK_AGAIN - 0.1)
+            self.assertEqual(stream.request.start_revision, 21)
+            stream.say(WatchResponse(header(30), created=True))
+            stream.end(error)
+            self.clock.advance(1)
             self.transport.asked()
-            self.assertEqual(self.transport.live, [stream])
-            self.clock.advance(0.1)
-            self.assertTrue(stream.is_aborted)
-            self.assertEqual(self.transport.next(schema.RANGE).request, OpGet(b"key"))
-            self.look(revision=revision)
-            self.assertEqual(self.transport.live[0].request.start_revision, revision + 1)
-        self.clock.advance(2 * LOOK_AGAIN)
-        self.assertEqual(self.transport.live, [])
-        self.clock.advance(WATCH_AGAIN)
-        self.look(KV)
-        self.assertEqual(self.successResultOf(waiting), KV)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_watch_is_dead_and_outage(self) -> None:
-        """What fails when it looks again is tried again after a moment."""
-        waiting = self.client.wait_for(b"key")
-        self.look()
-        self.transport.live[0].say(WatchResponse(header(30), created=True))
-        self.clock.advance(LOOK_AGAIN)
-        self.transport.next(schema.RANGE).reply(Unavailable(None, "refused"))
-        self.transport.asked()
-        self.clock.advance(WATCH_AGAIN)
-        self.look(KV)
-        self.assertEqual(self.successResultOf(waiting), KV)
-
-    def test_seen_in_the_last_moment(self) -> None:
-        """What the watch tells just before counts; it is not looked again."""
-        waiting = self.client.wait_for(b"key")
-        self.look()
         (stream,) = self.transport.live
-        stream.say(WatchResponse(header(30), created=True))
-        self.clock.advance(LOOK_AGAIN - 0.1)
-        stream.say(self.event(b"wanted", 31))
+        stream.say(WatchResponse(header(30), created=True), self.event(b"wanted", 31))
         self.assertEqual(self.successResultOf(waiting).mod_revision, 31)
-        self.clock.advance(1)
-        self.transport.asked()
 
-    def test_outage(self) -> None:
-        """Once the key was looked at, an outage is waited out."""
+    def test_compacted(self) -> None:
+        """It looks again, and an outage meanwhile is waited out."""
         waiting = self.client.wait_for(b"key")
-        self.look()
-        self.transport.live[0].end(Unavailable(None, "lost"))
+        self.look(revision=20)
+        (stream,) = self.transport.live
+        stream.say(WatchResponse(header(30), created=True), WatchResponse(canceled=True, compact_revision=25))
         for error in (Unavailable(None, "refused"), NoLeader(14, "no leader"), Timeout("no answer")):
-            self.clock.advance(WATCH_AGAIN)
             self.transport.next(schema.RANGE).reply(error)
             self.transport.asked()
+            self.clock.advance(ASK_AGAIN)
         self.assertNoResult(waiting)
-        self.clock.advance(WATCH_AGAIN)
         self.look(KV)
         self.assertEqual(self.successResultOf(waiting), KV)
 
@@ -415,8 +372,7 @@ class WaitForTests(ClientCase):
         self.failureResultOf(waiting, Unavailable)
         waiting = self.client.wait_for(b"key")
         self.look()
-        self.transport.live[0].end()
-        self.clock.advance(WATCH_AGAIN)
+        self.transport.live[0].say(WatchResponse(canceled=True, compact_revision=25))
         self.transport.next(schema.RANGE).reply(PermissionDenied(7, "permission denied"))
         self.failureResultOf(waiting, PermissionDenied)
 
@@ -529,7 +485,7 @@ class WatchTests(ClientCase):
             ],
         )
         self.transport.live[0].say(WatchResponse(created=True))
-        self.transport.live[0].say(WatchResponse(events=[Event("PUT", KV)]))
+        self.transport.live[0].say(WatchResponse(events=[Event("PUT", KeyValue(b"key", mod_revision=8))]))
         self.assertEqual(seen, [b"key"])
         watching.cancel()
         self.assertIsNone(self.successResultOf(watching))
@@ -540,8 +496,10 @@ class WatchTests(ClientCase):
         client = fake_client(self.clock, self.transport, 3.0)
         watch = client.watcher(b"a")
         self.assertIsInstance(watch, Watch)
+        started = watch.when_started()
         self.clock.advance(3)
-        self.failureResultOf(watch.when_started(), Timeout)
+        self.failureResultOf(started, Timeout)
+        watch.stop()
 
     def test_lock(self) -> None:
         """A lock is not the only one with its name."""

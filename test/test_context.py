@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from test.fakes import Case, fake_client, run
-from txetcd._context import ContextDeferred, LeftBehind, context, until, within
+from txetcd._context import ContextDeferred, LeftBehind, context, within
 from txetcd._endpoints import Endpoints
 from txetcd.errors import Timeout, Unavailable
 
@@ -175,58 +175,6 @@ class ContextTests(Case):
         entering = self.context(fail(Unavailable(None, "no")))
         self.failureResultOf(entering, Unavailable)
         self.assert_not_entered(entering, "it has failed, and cannot be entered: call lock() or lease() again")
-
-
-class UntilTests(Case):
-    """Work that is worth so many seconds."""
-
-    async def work(self, main: Deferred[Any]) -> Any:
-        return await main
-
-    def begin(self, main: Deferred[Any]) -> Deferred[Any]:
-        return until(self.work(main), self.clock, 5.0)
-
-    def test_done(self) -> None:
-        """In time, or at once, well or badly."""
-        for is_at_once in (True, False):
-            well: Deferred[str] = Deferred()
-            badly: Deferred[str] = Deferred()
-            if is_at_once:
-                well.callback("done")
-                badly.errback(Unavailable(None, "no"))
-            done, failed = self.begin(well), self.begin(badly)
-            if not is_at_once:
-                self.clock.advance(4.9)
-                self.assert_pending(done, failed)
-                well.callback("done")
-                badly.errback(Unavailable(None, "no"))
-            self.assertEqual(self.successResultOf(done), "done")
-            self.failureResultOf(failed, Unavailable)
-            self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_late(self) -> None:
-        """The work is cancelled, and nothing comes of it."""
-        cancelled: list[Any] = []
-        result = self.begin(Deferred(cancelled.append))
-        self.clock.advance(5)
-        self.assertIsNone(self.successResultOf(result))
-        self.assertEqual(len(cancelled), 1)
-
-    def test_in_the_last_moment(self) -> None:
-        """Unless it ends otherwise than by that."""
-        result = self.begin(Deferred(lambda deferred: deferred.callback("done")))
-        self.clock.advance(5)
-        self.assertEqual(self.successResultOf(result), "done")
-        result = self.begin(Deferred(lambda deferred: deferred.errback(Unavailable(None, "no"))))
-        self.clock.advance(5)
-        self.failureResultOf(result, Unavailable)
-
-    def test_cancel(self) -> None:
-        """Whoever cancels it learns that he has."""
-        result = self.begin(Deferred())
-        self.clock.advance(4.9)
-        self.cancelled(result)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class WithinTests(Case):

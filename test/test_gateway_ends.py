@@ -507,8 +507,9 @@ class AgentTests(GatewayCase):
                 self.clock.advance(1)
                 self.failureResultOf(pending, Unavailable)
             watch = client.watcher(b"key")
+            started = watch.when_started()
             self.clock.advance(1)
-            self.failureResultOf(watch.when_started(), Unavailable)
+            self.failureResultOf(started, Unavailable)
 
     def test_agent_that_is_at_once_there(self) -> None:
         """However many calls wait, an agent that answers at once does not pile them up on the stack."""

@@ -321,6 +321,50 @@ class Conversations:
             self.assertEqual({}, dialogue.client._reset)
             self.assertEqual([f.RST_STREAM], [frame.kind for frame in dialogue.sent if frame.stream_id == 1][-1:])
 
+    def test_more_of_one_that_goes_on(self) -> None:
+        """Behind what was sent already, or is still to be; as much at a time as the server takes."""
+        for first, window in ((0, 65_535), (10, 65_535), (10, 7), (60_000, 65_535), (200_000, 65_535)):
+            dialogue = self.dialogue({WINDOW: window})
+            request = patterned(300_000)
+            stream = dialogue.client.open("a", REQUEST, request[:first], goes_on=True)
+            sizes = (1, 20, 5_000, 80_000)
+            at = first
+            for number, size in enumerate(sizes):
+                if number % 2:
+                    dialogue.pump()
+                dialogue.client.send(stream, request[at : at + size])
+                at += size
+            dialogue.take_requests()
+            self.assertEqual(request[:at], dialogue.taken[1])
+            self.assertTrue(stream.is_sent)
+            dialogue.client.send(stream, b"last")
+            dialogue.take_requests()
+            self.assertEqual(request[:at] + b"last", dialogue.taken[1])
+            self.assertFalse(any(isinstance(event, StreamEnded) for event in dialogue.heard))
+            dialogue.client.reset(stream)
+            self.assertEqual(0, len(dialogue.client))
+
+    def test_more_of_one_that_waits(self) -> None:
+        """It is sent with the rest, when its turn has come."""
+        dialogue = self.dialogue({LIMIT: 1})
+        first = dialogue.client.open("a", REQUEST, b"first", goes_on=True)
+        second = dialogue.client.open("b", REQUEST, b"second", goes_on=True)
+        dialogue.client.send(second, b" and")
+        dialogue.client.send(second, b" more")
+        dialogue.pump()
+        self.assertEqual((second.id, second.is_sent), (0, False))
+        dialogue.client.reset(first)
+        self.assertEqual(b"second and more", dialogue.received(3))
+
+    def test_others_have_their_turns(self) -> None:
+        """What goes on for long does not keep anybody waiting."""
+        dialogue = self.dialogue()
+        long = dialogue.client.open("a", REQUEST, b"", goes_on=True)
+        dialogue.client.send(long, bytes(1_000_000))
+        dialogue.open("b", bytes(100))
+        dialogue.take_requests()
+        self.assertEqual(bytes(100), dialogue.taken[3])
+
     def test_large_header_block(self) -> None:
         """In as many frames as it takes."""
         dialogue = self.dialogue()

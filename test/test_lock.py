@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
+import attrs
 from twisted.internet.defer import Deferred
 
 from test.fakes import Case, FakeStream, fake_client
@@ -13,6 +14,7 @@ from txetcd import Client, KeySet, Lock
 from txetcd import _json as json_codec
 from txetcd import _schema as schema
 from txetcd import lease as lease_module
+from txetcd._backoff import ASK_AGAIN
 from txetcd._messages import (
     Acknowledgement,
     LeaseGrantRequest,
@@ -23,7 +25,6 @@ from txetcd._messages import (
     WatchResponse,
 )
 from txetcd.errors import (
-    Compacted,
     Expired,
     LeaseNotFound,
     NoLeader,
@@ -35,7 +36,6 @@ from txetcd.errors import (
 )
 from txetcd.ops import OpGet
 from txetcd.values import Event, Header, KeyValue, Outcome, Range, Revision
-from txetcd.watch import LOOK_AGAIN, WATCH_AGAIN
 
 GRANT, KEEP_ALIVE, REVOKE = schema.LEASE_GRANT, schema.LEASE_KEEP_ALIVE, schema.LEASE_REVOKE
 TXN, RANGE = schema.TXN, schema.RANGE
@@ -218,48 +218,18 @@ class AlgorithmTests(LockCase):
         self.release(lock)
 
     def test_waiting_costs_little(self) -> None:
-        """While it is waited for nothing is asked but the renewals, and every ten seconds for the key before."""
+        """While it is waited for nothing is asked but the renewals."""
+        self.client._watches = attrs.evolve(self.client._watches, liveness=1e6)
         locking, stream = self.watching()
-        for seconds in range(10, 101, 10):
-            self.clock.advance(9.9)
+        for _ in range(10):
+            self.clock.advance(19.9)
             self.transport.asked()
-            self.assertEqual(self.transport.live, [stream])
             self.clock.advance(0.1)
-            self.assertTrue(stream.is_aborted)
-            self.transport.waiting.sort(key=lambda call: call.rpc is not KEEP_ALIVE)
-            if seconds % 20 == 0:
-                self.transport.next(KEEP_ALIVE).reply(LeaseKeepAliveResponse(header(10), ID, 60))
-            self.transport.asked("Range")
-            self.transport.next(RANGE).reply(found(key(b"name/2", 17), revision=30 + seconds))
-            (stream,) = self.transport.live
-            self.assertEqual(stream.request.start_revision, 31 + seconds)
-            stream.say(WatchResponse(header(31), created=True))
+            self.transport.next(KEEP_ALIVE).reply(LeaseKeepAliveResponse(header(10), ID, 60))
+            self.assertEqual(self.transport.live, [stream])
         self.assertNoResult(locking)
         self.cancelled(locking)
         self.revoked()
-
-    def test_watch_is_dead(self) -> None:
-        """A watch that tells nothing, though the key before is gone, does not keep anybody waiting for ever."""
-        for begin in (self.watching, self.wait):
-            locking, stream = begin()
-            # one that was not even set up in time counts as lost
-            self.clock.pump([LOOK_AGAIN, WATCH_AGAIN])
-            self.assertTrue(stream.is_aborted)
-            self.transport.next(RANGE).reply(found())
-            self.transport.next(RANGE).reply(found(key(KEY, 20)))
-            self.release(self.successResultOf(locking))
-
-    def test_deleted_in_the_last_moment(self) -> None:
-        """The key before goes while it is looked again: nothing is lost by that."""
-        locking, stream = self.watching()
-        self.clock.advance(LOOK_AGAIN - 0.1)
-        stream.say(deleted(b"name/2", 40))
-        self.transport.asked("Range")
-        self.clock.advance(0.2)
-        self.transport.asked("Range")
-        self.transport.next(RANGE).reply(found())
-        self.transport.next(RANGE).reply(found(key(KEY, 20)))
-        self.release(self.successResultOf(locking))
 
     def test_two_waiters(self) -> None:
         """Two that wait here have a lease and a key each, and are independent."""
@@ -275,7 +245,7 @@ class AlgorithmTests(LockCase):
         self.assertEqual(self.transport.next(REVOKE).request, LeaseRevokeRequest(ID))
         self.transport.next(REVOKE).reply(Acknowledgement())
         (stream,) = self.transport.live
-        stream.say(WatchResponse(created=True), deleted(KEY, 40))
+        stream.say(WatchResponse(created=True), deleted(KEY, 60))
         self.transport.next(RANGE).reply(found())
         self.transport.next(RANGE).reply(found(key(b"name/def", 21)))
         self.successResultOf(second).release()
@@ -284,7 +254,7 @@ class AlgorithmTests(LockCase):
     def test_own_key_gone(self) -> None:
         """Somebody deleted our key while we waited: then we are not the owner."""
         locking, stream = self.watching()
-        stream.say(deleted(b"name/2", 40))
+        stream.say(deleted(b"name/2", 60))
         self.transport.next(RANGE).reply(found())
         self.transport.next(RANGE).reply(found())
         self.assertNoResult(locking)
@@ -292,13 +262,16 @@ class AlgorithmTests(LockCase):
         self.failureResultOf(locking, SessionExpired)
 
     def test_watch_lost(self) -> None:
-        """The watch is lost, not the place in the queue: it looks again, after a moment."""
+        """The watch goes on as soon as it can, and the place in the queue is kept."""
         for is_started in (True, False):
-            for error in (Unavailable(None, "lost"), NoLeader(14, "etcdserver: no leader"), None, Compacted(None, "x")):
+            for error in (Unavailable(None, "lost"), NoLeader(14, "etcdserver: no leader"), None):
                 locking, stream = self.watching() if is_started else self.wait()
                 stream.end(error)
+                self.clock.advance(0.1)
                 self.transport.asked()
-                self.clock.advance(WATCH_AGAIN)
+                (again,) = self.transport.live
+                self.assertEqual(again.request, stream.request)
+                again.say(WatchResponse(header(50), created=True), deleted(b"name/2", 60))
                 self.transport.next(RANGE).reply(found())
                 self.transport.next(RANGE).reply(found(key(KEY, 20)))
                 self.release(self.successResultOf(locking))
@@ -307,7 +280,7 @@ class AlgorithmTests(LockCase):
         """So it does if what it watches for was compacted away meanwhile."""
         locking, stream = self.watching()
         stream.say(WatchResponse(canceled=True, compact_revision=99))
-        self.clock.advance(WATCH_AGAIN)
+        self.clock.advance(ASK_AGAIN)
         self.transport.next(RANGE).reply(found(key(b"name/2", 17), revision=120))
         (stream,) = self.transport.live
         self.assertEqual(stream.request.start_revision, 121)
@@ -351,7 +324,7 @@ class FailureTests(LockCase):
         for error in (Unavailable(None, "refused"), Timeout("no answer")):
             self.transport.next(RANGE).reply(error)
             self.transport.asked()
-            self.clock.advance(WATCH_AGAIN)
+            self.clock.advance(ASK_AGAIN)
         self.assertNoResult(locking)
         self.transport.next(RANGE).reply(PermissionDenied(7, "permission denied"))
         self.revoked()
@@ -360,12 +333,12 @@ class FailureTests(LockCase):
     def test_looking_at_the_own_key(self) -> None:
         """So is looking at our own at last; then it begins anew with the key before."""
         locking, stream = self.watching()
-        stream.say(deleted(b"name/2", 40))
+        stream.say(deleted(b"name/2", 60))
         for error in (Unavailable(None, "refused"), Timeout("no answer")):
             self.transport.next(RANGE).reply(found())
             self.transport.next(RANGE).reply(error)
             self.transport.asked()
-            self.clock.advance(WATCH_AGAIN)
+            self.clock.advance(ASK_AGAIN)
         self.assertNoResult(locking)
         self.transport.next(RANGE).reply(found())
         self.transport.next(RANGE).reply(found(key(KEY, 20)))
@@ -376,7 +349,7 @@ class FailureTests(LockCase):
         locking, stream = self.watching()
         stream.end(Unavailable(None, "lost"))
         while not locking.called:
-            self.clock.advance(WATCH_AGAIN)
+            self.clock.advance(ASK_AGAIN)
             for call in list(self.transport.waiting):
                 call.reply(Unavailable(None, "refused"))
         self.failureResultOf(locking, Expired)
@@ -431,7 +404,7 @@ class FailureTests(LockCase):
             lambda: self.transport.next(TXN).reply(entered(20, key(b"name/1", 15))),
             lambda: self.transport.next(RANGE).reply(found(key(b"name/2", 17))),
             lambda: self.transport.live[0].say(WatchResponse(created=True)),
-            lambda: self.transport.live[0].say(deleted(b"name/2", 40)),
+            lambda: self.transport.live[0].say(deleted(b"name/2", 60)),
             lambda: self.transport.next(RANGE).reply(found()),
         ]
         for reached in range(len(steps)):

@@ -16,15 +16,105 @@ from test.fakes_http2 import (
     blob,
     framed,
 )
+from txetcd import KeySet
 from txetcd import _frames as f
 from txetcd import _schema as schema
-from txetcd._messages import LeaseKeepAliveRequest, SnapshotResponse
+from txetcd._messages import LeaseKeepAliveRequest, SnapshotResponse, WatchCreateRequest
+from txetcd._protobuf import encode
 from txetcd._transport import Metadata
 from txetcd.errors import (
+    Closed,
     NoLeader,
     ProtocolViolation,
     Unavailable,
 )
+
+
+class DuplexTests(NativeCase):
+    """More is asked on a stream."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.came: list[Any] = []
+
+    def watch(self, key: bytes) -> WatchCreateRequest:
+        return WatchCreateRequest(KeySet(key))
+
+    def begin(self) -> Any:
+        return self.calls.stream(schema.WATCH, self.watch(b"a"), self.came.append)
+
+    def asked(self, server: GrpcServer, at: int = 0) -> list[bytes]:
+        """The messages that the server was asked on a stream."""
+        data, messages = bytes(self.sent(server)[at].data), []
+        while data:
+            size = int.from_bytes(data[1:5], "big")
+            messages.append(data[5 : 5 + size])
+            data = data[5 + size :]
+        return messages
+
+    def expected(self, *keys: bytes) -> list[bytes]:
+        return [encode(schema.WATCH, self.watch(key)) for key in keys]
+
+    def test_before_there_is_a_connection(self) -> None:
+        stream = self.begin()
+        stream.send(self.watch(b"b"))
+        stream.send(self.watch(b"c"))
+        self.assertEqual(self.asked(self.serve()), self.expected(b"a", b"b", b"c"))
+        stream.abort()
+
+    def test_at_any_time(self) -> None:
+        stream = self.begin()
+        server = self.serve()
+        stream.send(self.watch(b"b"))
+        self.clock.advance(0)
+        self.assertEqual(self.asked(server), self.expected(b"a", b"b"))
+        server.begin(server.asked[0])
+        for key in (b"c", b"d"):
+            stream.send(self.watch(key))
+        self.clock.advance(0)
+        self.assertEqual(self.asked(server), self.expected(b"a", b"b", b"c", b"d"))
+        self.assertFalse(server.asked[0].is_whole)
+        stream.abort()
+
+    def test_while_something_is_received(self) -> None:
+        """It goes out at the end of that."""
+        stream: Any = None
+
+        def take(message: Any) -> None:
+            stream.send(self.watch(b"b"))
+
+        stream = self.calls.stream(schema.WATCH, self.watch(b"a"), take)
+        server = self.serve()
+        server.begin(server.asked[0])
+        server.say(server.asked[0], framed(WRITTEN))
+        self.assertEqual(self.asked(server), self.expected(b"a", b"b"))
+        stream.abort()
+
+    def test_when_others_have_their_place(self) -> None:
+        """It waits with what it has."""
+        first, second = self.begin(), self.begin()
+        server = self.serve(streams=1)
+        second.send(self.watch(b"b"))
+        self.assertEqual(len(server.asked), 1)
+        first.abort()
+        self.clock.advance(0)
+        self.assertEqual(self.asked(server, 1), self.expected(b"a", b"b"))
+        second.abort()
+
+    def test_after_the_end(self) -> None:
+        """Nobody is asked."""
+        stream = self.begin()
+        server = self.serve()
+        stream.abort()
+        stream.send(self.watch(b"b"))
+        self.clock.advance(0)
+        self.assertEqual(self.asked(server), self.expected(b"a"))
+
+    def test_of_a_client_that_is_closed(self) -> None:
+        self.calls.close()
+        stream = self.begin()
+        stream.send(self.watch(b"b"))
+        self.failureResultOf(stream.ended, Closed)
 
 
 class StreamTests(NativeCase):

@@ -17,6 +17,7 @@ from txetcd._calls import DEFAULT_TIMEOUT, Calls
 from txetcd._credentials import authenticator, check_credentials
 from txetcd._messages import AuthenticateRequest, AuthenticateResponse, WatchCreateRequest, WatchResponse
 from txetcd._tokens import Tokens
+from txetcd._watchpart import WatchOptions
 from txetcd.errors import (
     AuthFailed,
     AuthNotEnabled,
@@ -32,7 +33,7 @@ from txetcd.errors import (
 from txetcd.keyset import KeySet
 from txetcd.ops import OpGet, OpSet
 from txetcd.values import Header
-from txetcd.watch import Watch, WatchOptions
+from txetcd.watch import Watch
 
 A, B = "http://a", "http://b"
 GET, PUT = OpGet(b"key"), OpSet(b"key", b"value")
@@ -358,7 +359,7 @@ class StreamTests(TokensCase):
         ):
             self.use(A)
             self.known()
-            watch = Watch(self.calls, self.clock, (KeySet(b"key"),), WatchOptions(), 10.0)
+            watch = Watch(self.watch_way(), (KeySet(b"key"),), WatchOptions())
             started = watch.when_started()
             refused = WatchResponse(created=True, canceled=True, cancel_reason=text)
             self.transport.live[-1].say(refused)
@@ -380,7 +381,7 @@ class StreamTests(TokensCase):
         for answers in ([PermissionDenied(7, "x")], ["the answer", refused] * 5):
             self.use(A)
             self.known()
-            started = Watch(self.calls, self.clock, (KeySet(b"key"),), WatchOptions(), 10.0).when_started()
+            started = Watch(self.watch_way(), (KeySet(b"key"),), WatchOptions()).when_started()
             self.transport.live[-1].say(refused)
             for answer in answers:
                 if answer is refused:
@@ -394,7 +395,7 @@ class StreamTests(TokensCase):
 
     def test_watch_is_stopped_meanwhile(self) -> None:
         self.known()
-        watch = Watch(self.calls, self.clock, (KeySet(b"key"),), WatchOptions(), 10.0)
+        watch = Watch(self.watch_way(), (KeySet(b"key"),), WatchOptions())
         self.transport.live[-1].say(
             WatchResponse(created=True, canceled=True, cancel_reason="etcdserver: invalid auth token")
         )

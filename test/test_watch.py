@@ -11,9 +11,10 @@ from twisted.internet.defer import Deferred, succeed
 from test.fakes import Case, FakeStream, run
 from txetcd import KeySet
 from txetcd._messages import WatchCreateRequest, WatchResponse
-from txetcd.errors import Closed, Error, PermissionDenied, Timeout, Unavailable, WatchCanceled, WatchRangeEmpty
+from txetcd._watchpart import WatchOptions
+from txetcd.errors import Closed, Compacted, Error, PermissionDenied, Timeout, WatchCanceled, WatchRangeEmpty
 from txetcd.values import Event, Header, KeyValue
-from txetcd.watch import Watch, WatchOptions, key_sets
+from txetcd.watch import Watch, key_sets
 
 
 def created(revision: int = 10) -> WatchResponse:
@@ -29,6 +30,10 @@ def events(*revisions: int, header: Optional[int] = None, value: bytes = b"value
     return WatchResponse(
         Header(revision=header or max(revisions)), events=[put(revision, value) for revision in revisions]
     )
+
+
+GONE = WatchResponse(canceled=True, compact_revision=50)
+"""What ends a watch for good."""
 
 
 def progress(revision: int) -> WatchResponse:
@@ -47,7 +52,7 @@ class WatchCase(Case):
     def begin(self, *keys: Any, **options: Any) -> FakeStream:
         """A watch; gives the first of its streams."""
         sets = key_sets("keys", list(keys) or b"key")
-        self.watch = Watch(self.calls, self.clock, sets, WatchOptions(**options), 10.0)
+        self.watch = Watch(self.watch_way(), sets, WatchOptions(**options))
         return self.transport.streams[-len(sets)]
 
     def live(self, *keys: Any, **options: Any) -> FakeStream:
@@ -142,8 +147,8 @@ class ArgumentTests(WatchCase):
     def test_public_names(self) -> None:
         """A user finds in a watch what is for users, and nothing else."""
         public = {name for name in dir(Watch) if not name.startswith("_")}
-        wanted = {"add", "is_paused", "keys", "remove", "revision", "stop", "when_started", "when_stopped"}
-        self.assertEqual(public, wanted)
+        wanted = {"add", "is_paused", "keys", "losses", "remove", "request_progress", "revision", "state", "stop"}
+        self.assertEqual(public, wanted | {"when_started", "when_stopped"})
         self.begin()
         self.assertEqual({name for name in vars(self.watch) if not name.startswith("_")}, set())
         self.watch.stop()
@@ -199,18 +204,16 @@ class StartTests(WatchCase):
         self.assertNoResult(started)
         self.clock.advance(0.2)
         error = self.failureResultOf(started, Timeout).value
-        self.assertIn("KeySet(b'b')", str(error))
+        self.assertIn("the watch of KeySet(b'b') was not set up within 10 seconds", str(error))
         self.assertIs(error.maybe_applied, False)
-        self.assert_over(Timeout)
         # nor is that endpoint asked next, if there is another one
         self.assertEqual(list(self.calls.stats().endpoints.values()), [False])
-
-    def test_no_timeout_later(self) -> None:
-        """What has started is silent for as long as it likes."""
-        self.live()
-        self.clock.advance(100_000)
-        self.assertNoResult(self.watch.when_started().addCallback(lambda _: Deferred()))
-        self.watch.stop()
+        # but it goes on trying
+        self.assertTrue(self.transport.streams[1].is_aborted)
+        self.assertEqual(self.watch.state, "opening")
+        self.transport.streams[2].say(created())
+        self.successResultOf(self.watch.when_started())
+        self.assertEqual(self.watch.state, "live")
 
     def test_cancel_waiting(self) -> None:
         """Cancelling ends the waiting, not the watch."""
@@ -257,7 +260,7 @@ class StartTests(WatchCase):
         """Of a client that is closed: it has ended before it began, whatever it watches."""
         self.calls.close()
         for keys in ((b"a",), (b"a", b"b")):
-            self.watch = Watch(self.calls, self.clock, key_sets("keys", list(keys)), WatchOptions(), 10.0)
+            self.watch = Watch(self.watch_way(), key_sets("keys", list(keys)), WatchOptions())
             self.failureResultOf(self.watch.when_started(), Closed)
             self.failureResultOf(self.next(), Closed)
             self.failureResultOf(self.watch.when_stopped(), Closed)
@@ -351,7 +354,7 @@ class EventTests(WatchCase):
             try:
                 async for event in self.watch:
                     seen.append(event.mod_revision)
-                    stream.end(Unavailable(None, "lost"))
+                    stream.say(GONE)
             finally:
                 self.assertEqual(len(seen), 5, "raised while some still wait")
 
@@ -360,7 +363,7 @@ class EventTests(WatchCase):
         stream.say(events(11, 12, 13, 14, 15))
         self.assertEqual(sorted(seen), [11, 12, 13, 14, 15])
         for one in reading:
-            self.failureResultOf(one, Unavailable)
+            self.failureResultOf(one, Compacted)
         self.assertEqual(self.watch.revision, 15)
 
     def test_many_at_once(self) -> None:
@@ -484,14 +487,14 @@ class KeysTests(WatchCase):
 
     def test_after_the_end(self) -> None:
         """What was watched can still be seen, and be watched again."""
-        for end in (lambda stream: self.watch.stop(), lambda stream: stream.end(Unavailable(None, "lost"))):
+        for end in (lambda stream: self.watch.stop(), lambda stream: stream.say(GONE)):
             end(self.live(b"a", b"b"))
             self.assertEqual(self.watch.keys, (KeySet(b"a"), KeySet(b"b")))
             self.watch.remove(b"a")
             self.assertEqual(self.watch.keys, (KeySet(b"b"),))
 
-    def test_add_after_loss(self) -> None:
+    def test_add_after_failure(self) -> None:
         """Adding to a watch that has failed fails in the same way, and opens nothing."""
-        self.live().end(Unavailable(None, "lost"))
-        self.failureResultOf(self.watch.add(b"b"), Unavailable)
+        self.live().say(GONE)
+        self.failureResultOf(self.watch.add(b"b"), Compacted)
         self.assertEqual(len(self.transport.streams), 1)

@@ -11,10 +11,10 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 
 from test.fakes import FakeStream, run
-from test.test_watch import WatchCase, created, events
+from test.test_watch import GONE, WatchCase, created, events
 from txetcd import KeySet
 from txetcd._messages import WatchResponse
-from txetcd.errors import Closed, Compacted, NoLeader, Unavailable
+from txetcd.errors import Closed, Compacted, Unavailable
 from txetcd.values import Event
 from txetcd.watch import Watch, WatchDeferred, WatchOptions
 
@@ -88,8 +88,8 @@ class CallbackTests(CallbackCase):
         stream.say(events(11, 12))
         self.assertIs(watching.watch, self.watch)
         self.assertEqual(watching.watch.revision, 12)
-        stream.end(Unavailable(None, "lost"))
-        self.failureResultOf(watching, Unavailable)
+        stream.say(GONE)
+        self.failureResultOf(watching, Compacted)
         self.assertEqual(watching.watch.revision, 12)
 
     def test_raises_no_exception(self) -> None:
@@ -103,6 +103,28 @@ class CallbackTests(CallbackCase):
             stream.say(events(11))
             self.assertIs(self.failureResultOf(watching).value, error)
             self.assertTrue(stream.is_aborted)
+
+    def test_on_error(self) -> None:
+        """It is told what was raised, on which event; and what it raises itself is no reason to end, either."""
+        told: list[Any] = []
+
+        def callback(event: Event) -> None:
+            raise ZeroDivisionError(event.mod_revision)
+
+        def on_error(event: Event, error: Exception) -> None:
+            told.append((event.mod_revision, type(error)))
+            if event.mod_revision == 12:
+                raise KeyError
+
+        stream = self.live()
+        watching = WatchDeferred(self.watch, callback, on_error)
+        stream.say(events(11, 12, 13))
+        self.assertEqual(told, [(at, ZeroDivisionError) for at in (11, 12, 13)])
+        failures = self.flushLoggedErrors(ZeroDivisionError)
+        self.assertEqual(len(failures), 3)
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+        self.assertNoResult(watching)
+        watching.cancel()
 
     def test_raises_what_the_iteration_understands(self) -> None:
         """Whatever it raises."""
@@ -215,7 +237,7 @@ class CallbackTests(CallbackCase):
 
     def test_revision(self) -> None:
         """Counts the event that it is at work on, and no other."""
-        for ending in (WatchDeferred.cancel, lambda _: stream.end(Unavailable(None, "lost"))):
+        for ending in (WatchDeferred.cancel, lambda _: stream.say(GONE)):
             gate: Deferred[None] = Deferred()
             watching, stream = self.watching(lambda event, gate=gate: gate if event.mod_revision == 12 else None)
             stream.say(events(11, 12, 13))
@@ -223,7 +245,7 @@ class CallbackTests(CallbackCase):
             ending(watching)
             self.assertEqual(self.watch.revision, 12)
             gate.callback(None)
-            watching.addErrback(lambda failure: failure.trap(Unavailable))
+            watching.addErrback(lambda failure: failure.trap(Compacted))
             self.successResultOf(watching)
         self.assertEqual(self.watch.revision, 13)
 
@@ -231,16 +253,16 @@ class CallbackTests(CallbackCase):
 class EndTests(CallbackCase):
     """How it ends."""
 
-    def test_lost(self) -> None:
+    def test_it_cannot_go_on(self) -> None:
         """It fails, once everything that has arrived was handed over."""
         gate: Deferred[None] = Deferred()
         watching, stream = self.watching(lambda event: self.see(event) or gate)
         stream.say(events(11, 12))
-        stream.end(Unavailable(None, "lost"))
+        stream.say(GONE)
         self.assertNoResult(watching)
         gate.callback(None)
         self.assertEqual(self.seen, [11, 12])
-        self.failureResultOf(watching, Unavailable)
+        self.failureResultOf(watching, Compacted)
 
     def test_compacted(self) -> None:
         """It fails."""
@@ -272,9 +294,9 @@ class EndTests(CallbackCase):
     def test_cancelled_after_it_failed(self) -> None:
         """The failure stays."""
         watching, stream = self.watching(self.see)
-        stream.end(NoLeader(14, "etcdserver: no leader"))
+        stream.say(GONE)
         watching.cancel()
-        self.failureResultOf(watching, NoLeader)
+        self.failureResultOf(watching, Compacted)
 
 
 class ContextTests(CallbackCase):
@@ -311,18 +333,18 @@ class ContextTests(CallbackCase):
         gate: Deferred[None] = Deferred()
         running = run(self.block(WatchDeferred(self.watch, self.see), gate))
         stopped = self.watch.when_stopped()
-        stream.end(Unavailable(None, "lost"))
-        self.failureResultOf(stopped, Unavailable)
+        stream.say(GONE)
+        self.failureResultOf(stopped, Compacted)
         self.assertNoResult(running)
         gate.callback(None)
-        self.failureResultOf(running, Unavailable)
+        self.failureResultOf(running, Compacted)
 
     def test_block_and_watch_failed(self) -> None:
         """If the block failed as well, that is what is raised."""
         stream = self.live()
         gate: Deferred[None] = Deferred()
         running = run(self.block(WatchDeferred(self.watch, self.see), gate))
-        stream.end(Unavailable(None, "lost"))
+        stream.say(GONE)
         gate.errback(ZeroDivisionError())
         self.failureResultOf(running, ZeroDivisionError)
 
@@ -330,8 +352,8 @@ class ContextTests(CallbackCase):
         """A watch that cannot be set up."""
         stream = self.begin()
         running = run(self.block(WatchDeferred(self.watch, self.see)))
-        stream.end(Unavailable(None, "lost"))
-        self.failureResultOf(running, Unavailable)
+        stream.say(GONE)
+        self.failureResultOf(running, Compacted)
 
     def test_cancelled_while_starting(self) -> None:
         """Whoever waits for it may give up."""
@@ -350,5 +372,5 @@ class ContextTests(CallbackCase):
     def test_closed_client(self) -> None:
         """There is nothing to enter."""
         self.calls.close()
-        self.watch = Watch(self.calls, self.clock, (KeySet(b"key"),), WatchOptions(), 10.0)
+        self.watch = Watch(self.watch_way(), (KeySet(b"key"),), WatchOptions())
         self.failureResultOf(run(self.block(WatchDeferred(self.watch, self.see))), Closed)

@@ -11,10 +11,10 @@ from unittest.mock import patch
 from twisted.internet.defer import CancelledError
 
 from test.fakes import FakeStream, run
-from test.test_watch import WatchCase, created, events
+from test.test_watch import GONE, WatchCase, created, events
 from txetcd import watch as watch_module
 from txetcd._messages import WatchResponse
-from txetcd.errors import Closed, Compacted, NoLeader, Unavailable
+from txetcd.errors import Closed, Compacted, PermissionDenied
 from txetcd.values import Event, KeyValue
 from txetcd.watch import Watch
 
@@ -43,29 +43,19 @@ class EndTests(WatchCase):
         for reader in readers:
             self.failureResultOf(reader, StopAsyncIteration)
 
-    def test_stream_lost(self) -> None:
+    def test_it_cannot_go_on(self) -> None:
         """What arrived before is still handed over, then comes the reason."""
         stream = self.live()
         stopped = self.watch.when_stopped()
-        stream.say(events(11, 12))
-        stream.end(Unavailable(None, "the connection was lost"))
-        self.failureResultOf(stopped, Unavailable)
+        stream.say(events(11, 12), GONE)
+        self.failureResultOf(stopped, Compacted)
         self.assertEqual(self.taken(), [11, 12])
-        self.assert_over(Unavailable)
+        self.assert_over(Compacted)
 
-    def test_stream_ended(self) -> None:
-        """A clean end is none: the server was stopped, say."""
-        stream = self.live()
-        reader = self.next()
-        stream.end()
-        self.failureResultOf(reader, Unavailable)
-        self.assert_over(Unavailable)
-
-    def test_one_of_several_ended(self) -> None:
+    def test_one_of_several_cannot_go_on(self) -> None:
         """Then all of them end."""
-        stream = self.live(b"a", b"b")
-        stream.end(NoLeader(14, "etcdserver: no leader"))
-        self.assert_over(NoLeader)
+        self.live(b"a", b"b").say(GONE)
+        self.assert_over(Compacted)
 
     def test_compacted(self) -> None:
         """It says from where it can go on."""
@@ -128,7 +118,7 @@ class EndTests(WatchCase):
         for one in others:
             if not one.called:
                 raised.append(AssertionError("was forgotten"))
-            one.addErrback(lambda failure: failure.trap(CancelledError, Unavailable, Closed, StopAsyncIteration))
+            one.addErrback(lambda failure: failure.trap(CancelledError, Compacted, Closed, StopAsyncIteration))
         return raised
 
     def test_cancel_in_a_callback(self) -> None:
@@ -140,7 +130,7 @@ class EndTests(WatchCase):
         }
         ends: dict[str, Any] = {
             "created": lambda stream: stream.say(created(), events(11)),
-            "lost": lambda stream: stream.end(Unavailable(None, "lost")),
+            "gone": lambda stream: stream.say(created(), GONE),
             "stopped": lambda stream: self.watch.stop(),
         }
         found = {
@@ -155,8 +145,8 @@ class EndTests(WatchCase):
         """Each who asks gets an error of his own: an exception remembers where it was raised."""
         stream = self.live()
         readers = [self.next() for _ in range(2)]
-        stream.end(Unavailable(None, "lost"))
-        found = [self.failureResultOf(one, Unavailable).value for one in (*readers, self.next())]
+        stream.say(GONE)
+        found = [self.failureResultOf(one, Compacted).value for one in (*readers, self.next())]
         self.assertEqual(len({id(error) for error in found}), 3)
 
     def test_context(self) -> None:
@@ -185,8 +175,8 @@ class EndTests(WatchCase):
 
         stream = self.begin()
         running = run(block())
-        stream.end(Unavailable(None, "lost"))
-        self.failureResultOf(running, Unavailable)
+        stream.say(WatchResponse(created=True, canceled=True, cancel_reason="etcdserver: permission denied"))
+        self.failureResultOf(running, PermissionDenied)
 
         stream = self.begin()
         running = run(block())
@@ -216,14 +206,19 @@ class BackpressureTests(WatchCase):
         self.fill(stream, 10)
         self.assertFalse(stream.is_paused)
         self.assertFalse(self.watch.is_paused)
-        self.fill(stream, 1)
-        self.assertTrue(stream.is_paused and other.is_paused and self.watch.is_paused)
+        self.fill(stream, 1, 21)
+        self.assertTrue(stream.is_paused and self.watch.is_paused)
+        # one that brings nothing is no reason to wait for it
+        self.assertFalse(other.is_paused)
+        self.fill(other, 1)
+        self.assertTrue(other.is_paused)
+        self.successResultOf(self.next())
         for _ in range(5):
             self.successResultOf(self.next())
         self.assertTrue(stream.is_paused)
         self.successResultOf(self.next())
         self.assertFalse(stream.is_paused or other.is_paused or self.watch.is_paused)
-        self.fill(stream, 6)
+        self.fill(stream, 6, 22)
         self.assertTrue(stream.is_paused)
         self.watch.stop()
 
@@ -248,12 +243,14 @@ class BackpressureTests(WatchCase):
         self.watch.stop()
 
     def test_add_while_paused(self) -> None:
-        """What is added while the consumer is behind has to wait as well."""
+        """What is added while the consumer is behind has to wait as well, as soon as it has something to tell."""
         stream = self.live()
         self.fill(stream, 11)
         self.watch.add(b"another")
         added = self.transport.streams[1]
         added.say(created())
+        self.assertFalse(added.is_paused)
+        self.fill(added, 1)
         self.assertTrue(added.is_paused)
         self.taken()
         self.assertFalse(added.is_paused or stream.is_paused)
@@ -288,19 +285,19 @@ class BackpressureTests(WatchCase):
         stream = self.live()
         self.fill(stream, 11)
         self.assertTrue(self.watch.is_paused)
-        stream.end(Unavailable(None, "lost"))
+        stream.say(GONE)
         self.assertFalse(self.watch.is_paused)
         self.assertEqual(len(self.taken()), 11)
-        self.assert_over(Unavailable)
+        self.assert_over(Compacted)
 
     def test_failure_before_it_is_paused(self) -> None:
         """Whoever makes it fail while he is handed the first of too many: there is no server to wait."""
         stream = self.live()
-        self.next().addCallback(lambda _: stream.end(Unavailable(None, "lost")))
+        self.next().addCallback(lambda _: stream.say(GONE))
         stream.say(events(*range(11, 31), value=b"x" * 1000))
         self.assertFalse(self.watch.is_paused)
         self.assertEqual(self.taken(), list(range(12, 31)))
-        self.assert_over(Unavailable)
+        self.assert_over(Compacted)
 
     def test_stop_while_paused(self) -> None:
         """Nothing is left to be read."""

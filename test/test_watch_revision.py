@@ -15,13 +15,14 @@ from twisted.internet.defer import Deferred
 
 from test.fakes import FakeStream, run
 from test.properties import PROPERTY
-from test.test_watch import WatchCase, created, events, progress, put
+from test.test_watch import GONE, WatchCase, created, events, progress, put
 from txetcd import KeySet
 from txetcd import watch as watch_module
 from txetcd._messages import WatchResponse
-from txetcd.errors import Closed, Compacted, Timeout, Unavailable
+from txetcd._watchpart import WatchOptions
+from txetcd.errors import Closed, Compacted
 from txetcd.values import Event, Header
-from txetcd.watch import Watch, WatchOptions
+from txetcd.watch import Watch
 
 Step = tuple[Callable[["RevisionTests"], Any], Optional[int]]
 """What happens, and the revision that the watch tells then."""
@@ -43,8 +44,8 @@ def take(*revisions: int) -> Callable[[RevisionTests], Any]:
 
 
 def lose(to: int = 0) -> Callable[[RevisionTests], Any]:
-    """A stream is lost."""
-    return lambda test: test.transport.streams[to].end(Unavailable(None, "lost"))
+    """It cannot go on."""
+    return say(GONE, to=to)
 
 
 def stop(test: RevisionTests) -> None:
@@ -99,32 +100,31 @@ FROM_NOW: dict[str, list[Step]] = {
     ],
     "break in the last transaction": [
         (say(created(10), events(11, 12, 12)), 10), (take(11, 12), 11), (lose(), 11), (stop, 11),
-        (over(Unavailable), 11),
+        (over(Compacted), 11),
     ],
     "stopped before anything came": [(say(created(10)), 10), (stop, 10), (over(StopAsyncIteration), 10)],
     "stopped before it started": [(stop, None), (over(StopAsyncIteration), None)],
-    "lost before it started": [(lose(), None), (over(Unavailable), None)],
-    "not started in time": [(lambda test: test.clock.advance(11), None), (over(Timeout), None)],
+    "lost before it started": [(lose(), None), (over(Compacted), None)],
+    "not started in time": [(lambda test: test.clock.advance(11), None), (stop, None)],
     "client closed": [
         (say(created(10), events(11, 12)), 10), (take(11), 11), (close, 11), (over(StopAsyncIteration), 11),
     ],
     "lost": [
-        (say(created(10), events(11, 12)), 10), (lose(), 10), (take(11), 11), (take(12), 12), (over(Unavailable), 12),
+        (say(created(10), events(11, 12)), 10), (lose(), 10), (take(11), 11), (take(12), 12), (over(Compacted), 12),
     ],
     "lost in the middle of a revision": [
-        (say(created(10), cut(events(11, 12, 12))), 10), (lose(), 10), (take(11), 11), (take(12), 11), (take(12), 11),
-        (over(Unavailable), 11),
+        (say(created(10), cut(events(11, 12, 12))), 10), (lose(), 10), (take(11), 11), (over(Compacted), 11),
     ],
     "compacted": [
         (say(created(10), events(11)), 10), (say(WatchResponse(canceled=True, compact_revision=50)), 10),
         (take(11), 11), (over(Compacted), 11),
     ],
     "a revision in fragments": [
-        (say(created(10), cut(events(11, 12))), 10), (take(11), 11), (take(12), 11), (say(cut(events(12, 12))), 11),
-        (take(12), 11), (say(events(12, 13)), 11), (take(12), 11), (take(12), 12), (take(13), 13),
+        (say(created(10), cut(events(11, 12))), 10), (take(11), 11), (say(cut(events(12, 12))), 11),
+        (say(events(12, 13)), 11), (take(12, 12, 12), 11), (take(12), 12), (take(13), 13),
     ],
     "fragments cut between two revisions": [
-        (say(created(10), cut(events(11))), 10), (take(11), 10), (say(events(12)), 11), (take(12), 12),
+        (say(created(10), cut(events(11))), 10), (say(events(12)), 10), (take(11), 11), (take(12), 12),
     ],
     "progress": [(say(created(10), progress(30)), 30), (say(progress(20)), 30), (say(events(31)), 30), (take(31), 31)],
     "progress while events wait": [
@@ -155,7 +155,7 @@ FROM_NOW: dict[str, list[Step]] = {
 """One key set, from now on."""
 
 FROM_A_REVISION: dict[str, list[Step]] = {
-    "known from the beginning": [(nothing, 29), (lose(), 29), (over(Unavailable), 29)],
+    "known from the beginning": [(nothing, 29), (lose(), 29), (over(Compacted), 29)],
     "in the past": [
         (say(created(100)), 29), (say(events(30, 35, header=100)), 29), (take(30), 34), (take(35), 35),
         (say(progress(100)), 100),
@@ -186,7 +186,7 @@ SEVERAL: dict[str, list[Step]] = {
     ],
     "one is lost": [
         (say(created(10)), 10), (say(created(10), to=1), 10), (say(events(15)), 10), (say(events(12), to=1), 11),
-        (lose(1), 11), (take(15), 11), (take(12), 12), (over(Unavailable), 12),
+        (lose(1), 11), (take(15), 11), (take(12), 12), (over(Compacted), 12),
     ],
     "the one behind is removed": [
         (say(created(10)), 10), (say(created(12), to=1), 10), (say(progress(30), to=1), 10), (remove(b"a"), 30),
@@ -216,7 +216,7 @@ SEVERAL: dict[str, list[Step]] = {
         (say(progress(20), to=1), 20), (say(created(18), to=2), 18), (say(progress(22), to=2), 20),
     ],
     "one that is added never starts": [
-        (say(created(10)), 10), (say(created(10), to=1), 10), (add(b"c"), 10), (lose(2), 10), (over(Unavailable), 10),
+        (say(created(10)), 10), (say(created(10), to=1), 10), (add(b"c"), 10), (lose(2), 10), (over(Compacted), 10),
     ],
     "removed and added again": [
         (say(created(10)), 10), (say(created(10), events(15), to=1), 10), (remove(b"b"), 10), (add(b"b"), 10),
@@ -250,7 +250,7 @@ class RevisionTests(WatchCase):
                 self.assertIn(f" revision={wanted} ", repr(self.watch))
             self.watch.stop()
             for added in self.added:
-                added.addErrback(lambda failure: failure.trap(Unavailable, Closed))
+                added.addErrback(lambda failure: failure.trap(Compacted, Closed))
             self.assertEqual(self.clock.getDelayedCalls(), [], name)
 
     def test_from_now(self) -> None:
@@ -276,14 +276,14 @@ class RevisionTests(WatchCase):
     def test_closed_client(self) -> None:
         """Nothing is known of a watch that was never asked for."""
         self.calls.close()
-        self.watch = Watch(self.calls, self.clock, (KeySet(b"key"),), WatchOptions(), 10.0)
+        self.watch = Watch(self.watch_way(), (KeySet(b"key"),), WatchOptions())
         self.assertIsNone(self.watch.revision)
 
     def test_mistake_is_loud(self) -> None:
         """Whoever goes on from a watch that had never started is told so, and does not get the whole past."""
-        self.begin().end(Unavailable(None, "lost"))
+        self.begin().say(GONE)
         self.assertRaises(TypeError, lambda: self.watch.revision + 1)  # type: ignore[operator]  # that is the test
-        self.failureResultOf(self.next(), Unavailable)
+        self.failureResultOf(self.next(), Compacted)
 
     def test_several_readers(self) -> None:
         """What those who waited were given counts, whoever they are, and what nobody wanted any more does not."""
@@ -360,17 +360,17 @@ class FullBufferTests(WatchCase):
 
     def test_failure(self) -> None:
         """What has arrived is handed over, and counts as it is."""
-        self.full().end(Unavailable(None, "lost"))
+        self.full().say(GONE)
         self.assertEqual(self.watch.revision, 10)
         for revision in range(11, 11 + self.COUNT):
             self.successResultOf(self.next())
             self.assertEqual(self.watch.revision, revision)
-        self.assert_over(Unavailable)
+        self.assert_over(Compacted)
         self.assertEqual(self.watch.revision, 10 + self.COUNT)
 
     def test_failure_and_stop(self) -> None:
         """Whoever leaves before he has seen all that had arrived goes on where he left."""
-        self.full().end(Unavailable(None, "lost"))
+        self.full().say(GONE)
         self.successResultOf(self.next())
         self.watch.stop()
         self.assertEqual(self.watch.revision, 11)
@@ -378,8 +378,8 @@ class FullBufferTests(WatchCase):
     def test_pause_and_resume(self) -> None:
         """Whether the server is made to wait makes no difference."""
         stream = self.live()
-        with patch.object(watch_module, "BUFFER", 4 * 512):
-            stream.say(events(11, 12, 13, 14, 14))
+        with patch.object(watch_module, "BUFFER", 2 * 512):
+            stream.say(cut(events(11, 12, 13, 14, 14)))
             self.assertTrue(stream.is_paused)
             # what was under way
             stream.say(events(14), progress(20))
@@ -445,6 +445,11 @@ class Teller:
             message = WatchResponse(Header(revision=99), events=[put(change, key=self._key) for change in changes])
             self._stream.say(cut(message) if self._is_cut else message)
 
+    @property
+    def complete(self) -> int:
+        """How many changes belong to revisions that were told as a whole, for all that is known by then."""
+        return self.changes.index(self.changes[self.told - 1]) if self._is_cut else self.told
+
     def progress(self, ahead: int) -> None:
         """The revision up to which all was told; not between fragments."""
         if not self._is_cut:
@@ -483,7 +488,7 @@ class HistoryTests(WatchCase):
         elif what == "remove" and count == 3 and teller.is_watched:
             self.watch.remove(key)
             teller.is_watched = False
-            del teller.changes[teller.told :]
+            del teller.changes[teller.complete :]
 
     def read(self, count: int) -> None:
         """Asks for so many events, if there are."""
@@ -513,9 +518,9 @@ class HistoryTests(WatchCase):
             if any(teller.is_watched for teller in self.tellers.values()):
                 self.assertGreaterEqual(self.watch.revision or 0, BEGIN + 20)
         elif end == "lose" and self.transport.live:
-            self.transport.live[0].end(Unavailable(None, "lost"))
+            self.transport.live[0].say(GONE)
             self.read(-1)
-            self.failureResultOf(self.next(), Unavailable)
+            self.failureResultOf(self.next(), Compacted)
         elif end == "close":
             self.calls.close()
         self.watch.stop()

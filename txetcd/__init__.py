@@ -45,6 +45,8 @@ from .ops import (
     Transaction,
 )
 from .recipes.lock import Lock
+from .recipes.mirror import Mirror
+from .recipes.session import Session
 from .values import (
     Alarm,
     AuthStatus,
@@ -105,6 +107,7 @@ __all__ = [
     "Lock",
     "Maintenance",
     "Member",
+    "Mirror",
     "Op",
     "OpDel",
     "OpGet",
@@ -118,6 +121,7 @@ __all__ = [
     "Range",
     "Revision",
     "Role",
+    "Session",
     "Snapshot",
     "Status",
     "Success",

@@ -53,10 +53,10 @@ def flaw_of(rpc: Rpc, request: Any, answer: Any) -> Optional[str]:
     What is wrong with *answer* as an answer to *request*: words that go on with "it ...", or ``None`` if etcd may have
     given it.
 
-    :param request: an instance of a class that stands for ``rpc.request``.
+    :param request: an instance of a class that stands for ``rpc.request``; ``None`` if it may have been another one.
     :param answer: an instance of the class that stands for ``rpc.response``.
     """
-    check = _CHECKS.get(rpc.name)
+    check = None if request is None else _CHECKS.get(rpc.name)
     flaw = None if check is None else check(request, answer)
     if flaw is None and rpc.name not in _WITHOUT_HEADER and _is_empty(answer.header) and not _is_end(answer):
         return "has no header"

@@ -18,6 +18,10 @@ or ``None`` to give up. A round has failed when as many endpoints as make a majo
 """
 
 
+ASK_AGAIN = 0.5
+"""Seconds before what has failed is asked again (``retryConnWait`` of etcd's Go client), where no policy says more."""
+
+
 @attrs.frozen
 class Backoff:
     """

@@ -8,7 +8,7 @@ closed.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional, Protocol, TypeVar, Union
+from typing import Any, Callable, Optional, Protocol, TypeVar, Union, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
@@ -17,7 +17,7 @@ from ._attempts import Attempts, FirstAttempt, Way, explained
 from ._counters import Counters
 from ._retry import is_of_endpoint
 from ._schema import Rpc
-from ._transport import CallCancelled, Metadata, Stream
+from ._transport import CallCancelled, DuplexStream, Metadata, Stream
 from .errors import AuthOldRevision, Closed, Error, InvalidAuthToken, UserEmpty, WrongCluster
 from .values import ClientStats
 
@@ -45,6 +45,9 @@ class CallStream(Stream, Protocol):
 
     url: str
 
+    def send(self, request: Any) -> None:
+        """Asks more: see :meth:`DuplexStream.send <txetcd._transport.DuplexStream.send>`."""
+
     def blame(self, reason: str) -> None:
         """The endpoint has failed, also if it was only silent: whoever waits for an answer knows that, and why."""
 
@@ -61,6 +64,9 @@ class _NoStream:
 
     def resume(self) -> None:
         """There is nothing to resume."""
+
+    def send(self, request: Any) -> None:
+        """There is nobody to ask."""
 
     def blame(self, reason: str) -> None:
         """There is nobody to blame."""
@@ -80,6 +86,7 @@ class _RoutedStream:
         self._way = way
         self._rpc = rpc
         self._request = request
+        self._more: list[Any] = []
         self._on_message = on_message
         self._endpoint = endpoint
         self._is_paused = False
@@ -104,6 +111,9 @@ class _RoutedStream:
         self.url = self._endpoint or way.endpoints.pick(self._asked_at)
         self._metadata = way.metadata(self._rpc, self._request)
         self._stream = stream = way.transport.stream(self.url, self._rpc, self._request, self._message, self._metadata)
+        more, self._more = self._more, []
+        for request in more:
+            self.send(request)
         if self._is_paused:
             stream.pause()
         stream.ended.addCallbacks(self._over, self._failed)
@@ -147,6 +157,13 @@ class _RoutedStream:
         self._is_paused = False
         if self._stream is not None:
             self._stream.resume()
+
+    def send(self, request: Any) -> None:
+        """See :meth:`DuplexStream.send <txetcd._transport.DuplexStream.send>`."""
+        if self._stream is None:
+            self._more.append(request)
+        else:
+            cast(DuplexStream, self._stream).send(request)
 
     def blame(self, reason: str) -> None:
         """See :meth:`CallStream.blame`."""
@@ -211,6 +228,11 @@ class Calls:
     def has_login(self) -> bool:
         """Whether there is a name and a password, so that another token can be fetched (``bool``)."""
         return self._way.tokens.can_be_fetched
+
+    @property
+    def is_duplex(self) -> bool:
+        """Whether more can be asked on a stream (``bool``)."""
+        return self._transport.is_duplex
 
     @property
     def in_flight(self) -> int:

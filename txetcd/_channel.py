@@ -20,7 +20,13 @@ from ._connections import describe
 from ._frames import error_name
 from .errors import Unavailable, WrongProtocol
 
-LIVENESS = 5.0
+LEAST_LIVENESS = 5.0
+"""Seconds between two pings that etcd allows (``--grpc-keepalive-min-time``)."""
+
+LOOKS = 3
+"""Looks at a connection within which one that died is left."""
+
+LIVENESS = LEAST_LIVENESS
 """
 Seconds between two looks at a connection on which something is under way. If it was silent since the last one, it is
 asked for a sign of life; if it is still at the next one, it is dead, whether anything is under way by then or not. What
@@ -146,6 +152,11 @@ class Channel(protocol.Protocol):
         else:
             self._flush_soon()
         return stream
+
+    def send(self, stream: http2.Stream, data: bytes) -> None:
+        """Sends more on *stream*, which goes on."""
+        self._core.send(stream, data)
+        self._flush_soon()
 
     def reset(self, stream: http2.Stream) -> None:
         """Ends what is under way on *stream*: it hears no more, and the server does not work for it any longer."""

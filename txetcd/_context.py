@@ -4,7 +4,6 @@ A Deferred that is what the other idiom needs as well.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Callable, Optional, Protocol, TypeVar
 
@@ -111,20 +110,6 @@ def context(
 
 class LeftBehind(CancelledError):
     """Work that was cancelled, and may have left something behind at the server."""
-
-
-def until(work: Coroutine[Any, Any, T], clock: Any, seconds: float) -> Deferred[Optional[T]]:
-    """
-    *work*, for so many seconds at the most.
-
-    :returns: a Deferred that fires as *work* does, or with ``None`` if its time is over. Cancelling it cancels *work*.
-    """
-
-    def late(result: Any, _: float) -> Any:
-        # it may have been done in the last moment
-        return None if isinstance(result, Failure) and result.check(CancelledError) else result
-
-    return Deferred.fromCoroutine(work).addTimeout(seconds, clock, late)
 
 
 class _Client(Protocol):

@@ -613,6 +613,9 @@ class Gateway:
     :param max_line: bytes of a line of a stream at the most.
     """
 
+    # it loses what is sent behind the first message of a body
+    is_duplex = False
+
     def __init__(
         self,
         reactor: Any,

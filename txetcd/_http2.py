@@ -200,6 +200,15 @@ class Connection:
             (self._urgent if is_urgent else self._waiting)[stream] = None
         return stream
 
+    def send(self, stream: Stream, data: bytes) -> None:
+        """Sends more on a stream that goes on, behind what it has to send already."""
+        # what was sent need not be kept
+        stream._data, stream._at = stream._data[stream._at :] + data if not stream.is_sent else data, 0
+        if stream.is_sent:
+            stream.is_sent = False
+            self._queue(stream)
+            self._send_blocked()
+
     def reset(self, stream: Stream) -> None:
         """Ends a stream: nothing more of it is told."""
         if not stream.id:

@@ -86,6 +86,11 @@ class _Exchange:
         return self.stream is not None and self.stream.is_sent
 
     @property
+    def asked(self) -> Any:
+        """The request that is answered; ``None`` if it may be another one."""
+        return self.request
+
+    @property
     def quotes(self) -> Quotes:
         """How errors quote what answers it."""
         return quotes_of(self.rpc, self.request, self.metadata)
@@ -150,7 +155,7 @@ class _Exchange:
     def decode(self, message: bytes) -> Any:
         """The answer that *message* is, if etcd may have given it."""
         answer = _protobuf.decode(self.rpc, message)
-        flaw = flaw_of(self.rpc, self.request, answer)
+        flaw = flaw_of(self.rpc, self.asked, answer)
         if flaw is not None:
             raise ProtocolViolation(f"no answer of etcd: it {flaw}")
         return answer
@@ -310,7 +315,7 @@ class _AnswerStream(_Exchange):
         self._on_message = on_message
         self._on_end = on_end
         self._reader = AnswerReader(peer.max_message)
-        self._is_paused = False
+        self._is_paused = self._has_more = False
         self.ended: Deferred[None] = Deferred(lambda _: self.abort())
 
     def begin(self, channel: Channel) -> None:
@@ -351,6 +356,22 @@ class _AnswerStream(_Exchange):
         else:
             self.ended.errback(error)
 
+    @property
+    def asked(self) -> Any:
+        """See :attr:`_Exchange.asked`."""
+        return None if self._has_more else self.request
+
+    def send(self, request: Any) -> None:
+        """See :meth:`DuplexStream.send <txetcd._transport.DuplexStream.send>`."""
+        if self.is_over:
+            return
+        self._has_more = True
+        message = framed(_protobuf.encode(self.rpc, request))
+        if self.channel is not None and self.stream is not None:
+            self.channel.send(self.stream, message)
+        else:
+            self._message += message
+
     def pause(self) -> None:
         """See :meth:`Stream.pause <txetcd._transport.Stream.pause>`."""
         self._is_paused = True
@@ -389,6 +410,7 @@ class _Peer:
     :param connector: makes connections.
     :param connect_timeout: seconds for one attempt.
     :param max_message: bytes of a message at the most.
+    :param liveness: seconds between two looks at the connection.
     :param on_loss: called when the connection has ended, or begins nothing more.
 
     :ivar clock: as given.
@@ -404,6 +426,7 @@ class _Peer:
         connector: Connector,
         connect_timeout: float,
         max_message: int,
+        liveness: float,
         on_loss: Callable[[], None],
     ) -> None:
         parts = urlsplit(url)
@@ -419,7 +442,7 @@ class _Peer:
         self._waiting: dict[_Exchange, None] = {}
         self._connecting: Optional[Deferred[Any]] = None
         self._channel: Optional[Channel] = None
-        self._liveness = LIVENESS
+        self._liveness = liveness
         self._is_retired = False
         # by the identity of the metadata, which lasts as they are kept as well: to hash them takes its time
         self._blocks: dict[tuple[str, int, Optional[int]], tuple[Metadata, bytes]] = {}
@@ -554,12 +577,21 @@ class Native:
     :param connect_timeout: seconds for one attempt to connect.
     :param tls: how connections are secured.
     :param max_message: bytes of a message at the most.
+    :param liveness: seconds between two looks at a connection: see :data:`~txetcd._channel.LIVENESS`.
     """
 
+    is_duplex = True
+
     def __init__(
-        self, reactor: Any, connect_timeout: float, tls: Optional[TLS] = None, max_message: int = MAX_MESSAGE
+        self,
+        reactor: Any,
+        connect_timeout: float,
+        tls: Optional[TLS] = None,
+        max_message: int = MAX_MESSAGE,
+        liveness: float = LIVENESS,
     ) -> None:
         self._reactor = reactor
+        self._liveness = liveness
         self._connect_timeout = connect_timeout
         self._max_message = max_message
         self._connections = OpenConnections()
@@ -638,6 +670,7 @@ class Native:
             self._connector,
             self._connect_timeout,
             self._max_message,
+            self._liveness,
             lambda: self.on_loss(endpoint),
         )
         return peer

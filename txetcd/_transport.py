@@ -115,13 +115,23 @@ class Stream(Protocol):
         """End it: nothing is delivered any more, and the server frees what it kept for it."""
 
 
+class DuplexStream(Stream, Protocol):
+    """An answer that goes on, while more can be asked."""
+
+    def send(self, request: Any) -> None:
+        """Asks more, behind what was asked already; nothing after the end."""
+
+
 class Transport(Protocol):
     """
     Carries requests to an endpoint and answers back.
 
+    :ivar is_duplex: whether its streams are :class:`DuplexStream`\\ s.
     :ivar on_loss: called with an endpoint when the last connection for calls to it has ended: somebody else may be
         there by now. What was not sent by then has failed, or fails before it is.
     """
+
+    is_duplex: bool
 
     on_loss: Callable[[str], None]
 

@@ -17,15 +17,17 @@ from twisted.python.failure import Failure
 
 from . import _schema as schema
 from ._attempts import Way
-from ._backoff import Backoff, Policy
+from ._backoff import ASK_AGAIN, Backoff, Policy
 from ._calls import DEFAULT_TIMEOUT, LONG_TIMEOUT, Calls
+from ._channel import LEAST_LIVENESS, LOOKS
 from ._check import check_flag, check_int, check_int64, check_key, check_optional_int, check_seconds, what_came
-from ._context import ContextDeferred, context, until, within
+from ._context import ContextDeferred, context, within
 from ._counters import Counters, OnCall
 from ._credentials import authenticator, check_credentials
 from ._endpoints import Endpoints
 from ._gateway import Gateway
 from ._identity import Identity
+from ._keepalives import KeepAlives
 from ._messages import Acknowledgement, CompactionRequest, Empty
 from ._native import Native
 from ._silence import Silence
@@ -34,16 +36,21 @@ from ._tls import TLS
 from ._tokens import Tokens
 from ._transport import Transport
 from ._url import DEFAULT_URL, GATEWAY, NATIVE, check_urls, scheme_of
+from ._watchpart import WatchOptions, WatchWay
+from ._watchstreams import WatchStreams
 from .auth import Auth
 from .cluster import Cluster
-from .errors import AlreadyExists, Closed, Compacted, CompareFailed, Error, Failed, Timeout, Unavailable
+from .errors import AlreadyExists, Closed, CompareFailed, Error, Failed, RevisionError, Timeout, Unavailable
 from .keyset import KeySet
-from .lease import MAX_TIME_TO_LIVE, Lease, grant
+from .lease import MAX_TIME_TO_LIVE, Lease, LeaseWay, grant
 from .maintenance import Maintenance
 from .ops import Comp, CompCreated, CompModified, CompValue, OpDel, OpGet, OpSet, Transaction, TransactionBuilder
 from .recipes.lock import TIME_TO_LIVE, Lock, is_released
 from .values import ClientStats, Deleted, Event, Header, KeyValue, Outcome, Range, Revision, Status, Success
-from .watch import LOOK_AGAIN, WATCH_AGAIN, Keys, Watch, WatchDeferred, WatchOptions, key_sets
+from .watch import Keys, OnError, Watch, WatchDeferred, key_sets
+
+LIVENESS = 15.0
+"""Seconds of silence after which a watch makes sure that the server is still there, unless told otherwise."""
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for one attempt to connect, unless told otherwise."""
@@ -96,6 +103,10 @@ class Client:
     :param on_call: called with a :class:`~txetcd.CallRecord` for each call that has ended, to measure with, just before
         its Deferred fires: to cancel that comes too late. What it raises is logged.
 
+    :param liveness: seconds of silence after which a watch makes sure that the server is still there; 15 by default.
+        With ``grpc://`` that is asked of each connection three times within them, but never more often than every five
+        seconds, which is what etcd allows. With ``http://`` the stream of the watch is replaced by another one.
+
     :ivar reactor: as given.
     """
 
@@ -115,6 +126,7 @@ class Client:
         sync_interval: Optional[float] = None,
         endpoint_mapping: Optional[Mapping] = None,
         on_call: Optional[OnCall] = None,
+        liveness: Optional[float] = None,
     ) -> None:
         if not IReactorTime.providedBy(reactor):
             # most likely forgotten, so that the URL stands in its place
@@ -126,7 +138,8 @@ class Client:
         for name, function in (("retry", retry), ("on_call", on_call)):
             if function is not None and not callable(function):
                 raise TypeError(f"{name} must be callable, not {what_came(function)}")
-        transport = _transport(reactor, urls[0], connect_timeout, pool, agent, tls)
+        liveness = check_seconds("liveness", liveness) or LIVENESS
+        transport = _transport(reactor, urls[0], connect_timeout, pool, agent, tls, liveness)
         endpoints, identity = Endpoints(urls, random.random), Identity()
         way = Way(
             reactor,
@@ -147,6 +160,9 @@ class Client:
         transport.on_loss = identity.doubt
         self._way = way
         self._calls = Calls(way, timeout, Counters(on_call))
+        streams = WatchStreams(self._calls)
+        self._watches = WatchWay(self._calls, streams, reactor, timeout, liveness, way.policy, random.random)
+        self._leases = LeaseWay(self._calls, reactor, KeepAlives(self._calls, reactor))
         self._sync = EndpointSync(self._calls, reactor, way, check_mapping(endpoint_mapping))
         if check_seconds("sync_interval", sync_interval) is not None:
             self._sync.start(cast(float, sync_interval))
@@ -441,8 +457,7 @@ class Client:
     ) -> Deferred[KeyValue]:
         """
         Waits until a key is as wanted. Nothing can happen between looking and watching without being seen; once the key
-        has been looked at, an outage is waited out. A watch may be dead in silence, so the key is looked at anew every
-        ten seconds.
+        has been looked at, an outage is waited out.
 
         :param key: the key (``bytes``).
         :param predicate: tells of a :class:`~txetcd.KeyValue` whether it is wanted; by default, any is.
@@ -467,23 +482,21 @@ class Client:
     async def _wait_for(self, key: bytes, predicate: Callable[[KeyValue], bool]) -> KeyValue:
         found = await self.get(key)
         while not (found.kvs and _holds(predicate, found.kvs[0])):
-            changing = self._until_changed(key, found.header.revision + 1, predicate)
             try:
-                changed = await until(changing, self.reactor, LOOK_AGAIN)
-            except (Unavailable, Timeout, Compacted):
-                # the watch was lost; what the key is now is all that is wanted
-                await deferLater(self.reactor, WATCH_AGAIN)
-            else:
-                if changed is not None:
-                    return changed
-            found = await self._get_again(key)
+                return await self._until_changed(key, found.header.revision + 1, predicate)
+            except RevisionError:
+                # what happened meanwhile cannot be told; what the key is now is all that is wanted
+                found = await self._get_again(key)
         return found.kvs[0]
 
     async def _until_changed(self, key: bytes, revision: int, predicate: Callable[[KeyValue], bool]) -> KeyValue:
-        async with self.watcher(key, filters=["NODELETE"], start_revision=revision) as watch:
+        watch = self.watcher(key, filters=["NODELETE"], start_revision=revision)
+        try:
             async for event in watch:
                 if _holds(predicate, event.kv):
                     return event.kv
+        finally:
+            watch.stop()
         raise Closed()
 
     async def _get_again(self, key: bytes) -> Range:
@@ -492,7 +505,7 @@ class Client:
             try:
                 return await self.get(key)
             except (Unavailable, Timeout):
-                await deferLater(self.reactor, WATCH_AGAIN)
+                await deferLater(self.reactor, ASK_AGAIN)
 
     def compact(self, revision: int, physical: bool = False, timeout: Optional[float] = None) -> Deferred[Header]:
         """
@@ -569,6 +582,8 @@ class Client:
         return_previous: Optional[bool] = None,
         *,
         progress_notify: Optional[bool] = None,
+        on_compacted: str = "raise",
+        on_error: Optional[OnError] = None,
     ) -> WatchDeferred:
         """
         Watches keys, and calls back for each change: see :class:`~txetcd.Watch` for what is promised. It takes a moment
@@ -583,18 +598,31 @@ class Client:
         :param start_revision: from this revision on; by default, from now on.
         :param return_previous: tell in ``event.previous`` what the key was before.
         :param progress_notify: let the server tell now and then that nothing has happened.
+        :param on_compacted: what to do when changes that were not told yet were compacted away, as they can be while
+            nobody answers, or when *start_revision* is old:
+
+            * ``"raise"``: the watch ends with :class:`~txetcd.Compacted`.
+            * ``"resume"``: it goes on with the oldest change that can be told; those before are lost.
+            * ``"resync"``: the keys are read, and what has come of the changes that are lost is told as events that
+              are ``is_synthetic``: each key that was written since, with its value, and each that is not there any
+              more. So whoever keeps a copy by the events has the right one again. Which keys there are is kept in
+              memory for that, and is read first.
+        :param on_error: called with an event and what *on_watch* has raised on it, besides the log.
         :returns: a Deferred. ``cancel()`` stops the watch, and it fires with ``None``, as it does when the client is
             closed. It fails when the watch cannot go on: :class:`~txetcd.Compacted`,
-            :class:`~txetcd.errors.PermissionDenied`, :class:`~txetcd.Unavailable` when the stream is lost, or as every
-            call. As ``async with etcd.watch(...) as watch:`` the block is entered when the watch has started, and the
-            watch stopped when it is left. A watch that is lost meanwhile does not end the block: *on_watch* is just
-            called no more, and the reason is raised at the end of the block. Who must know earlier looks at
+            :class:`~txetcd.errors.PermissionDenied`; outages it survives. As
+            ``async with etcd.watch(...) as watch:`` the block is entered when the watch has started, and the watch
+            stopped when it is left. A watch that ends meanwhile does not end the block: *on_watch* is just called no
+            more, and the reason is raised at the end of the block. Who must know earlier looks at
             ``watch.when_stopped()``, or uses :meth:`watcher`, whose loop raises it at once.
         """
-        if not callable(on_watch):
-            raise TypeError(f"on_watch must be callable, not {what_came(on_watch)}")
-        watch = self.watcher(keys, filters, start_revision, return_previous, progress_notify=progress_notify)
-        return WatchDeferred(watch, on_watch)
+        for name, function in (("on_watch", on_watch), ("on_error", on_error)):
+            if not callable(function) and not (function is None and name == "on_error"):
+                raise TypeError(f"{name} must be callable, not {what_came(function)}")
+        watch = self.watcher(
+            keys, filters, start_revision, return_previous, progress_notify=progress_notify, on_compacted=on_compacted
+        )
+        return WatchDeferred(watch, on_watch, on_error)
 
     def watcher(
         self,
@@ -604,6 +632,7 @@ class Client:
         return_previous: Optional[bool] = None,
         *,
         progress_notify: Optional[bool] = None,
+        on_compacted: str = "raise",
     ) -> Watch:
         """
         Watches keys, for whoever wants to ask for each change: ``async for event in etcd.watcher(...)``.
@@ -615,8 +644,8 @@ class Client:
             stopped when it is left. When the watch cannot go on, the loop raises the reason, after everything that had
             arrived; ``watch.revision + 1`` is where the next one has to start.
         """
-        options = WatchOptions.checked(filters, start_revision, return_previous, progress_notify)
-        return Watch(self._calls, self.reactor, key_sets("keys", keys), options, self._calls.timeout)
+        options = WatchOptions.checked(filters, start_revision, return_previous, progress_notify, on_compacted)
+        return Watch(self._watches, key_sets("keys", keys), options)
 
     # --- leases and locks
 
@@ -647,7 +676,7 @@ class Client:
         chosen = 0 if lease_id is None else check_int64("lease_id", lease_id)
         check_seconds("timeout", timeout)
         check_flag("keep_alive", keep_alive)
-        return grant(self._calls, self.reactor, time_to_live, chosen, timeout, keep_alive)
+        return grant(self._leases, time_to_live, chosen, timeout, keep_alive)
 
     def leases(self, timeout: Optional[float] = None) -> Deferred[list[int]]:
         """
@@ -699,7 +728,9 @@ def _holds(predicate: Callable[[KeyValue], bool], kv: KeyValue) -> bool:
     return bool(answer)
 
 
-def _transport(reactor: Any, url: str, connect_timeout: float, pool: Any, agent: Any, tls: Any) -> Transport:
+def _transport(
+    reactor: Any, url: str, connect_timeout: float, pool: Any, agent: Any, tls: Any, liveness: float
+) -> Transport:
     """The transport that the scheme of *url* stands for."""
     scheme = scheme_of(url)
     if isinstance(tls, TLS) and scheme not in (GATEWAY[1], NATIVE[1]):
@@ -708,7 +739,7 @@ def _transport(reactor: Any, url: str, connect_timeout: float, pool: Any, agent:
         return Gateway(reactor, connect_timeout, pool, agent, tls)
     if pool is not None or agent is not None:
         raise ValueError(f"{'agent' if pool is None else 'pool'} is for http:// and https:// URLs, and {url} is none")
-    return Native(reactor, connect_timeout, tls)
+    return Native(reactor, connect_timeout, tls, liveness=max(liveness / LOOKS, LEAST_LIVENESS))
 
 
 def _default_urls() -> tuple[str, ...]:

@@ -8,7 +8,7 @@ Everything that can go wrong, as one tree.
         EmptyKey KeyNotFound ValueProvided LeaseProvided TooManyOps DuplicateKey RequestTooLarge
         InvalidClientAPIVersion InvalidSortOption
       RevisionError                      a revision that the store cannot show
-        Compacted FutureRevision
+        Compacted FutureRevision RevisionLost
       ResourceError                      the server has no room or no time
         NoSpace TooManyRequests
       LeaseError
@@ -217,6 +217,21 @@ class FutureRevision(RevisionError):
     """The revision has not been reached yet."""
 
     text = "mvcc: required revision is a future revision"
+
+
+class RevisionLost(RevisionError):
+    """
+    The cluster has gone back to a revision before one that it had shown: it was restored from a backup, say. What was
+    written in between is gone, and the revisions come again for something else.
+
+    :ivar revision: where the cluster is (``int``).
+    :ivar seen: where it was (``int``).
+    """
+
+    def __init__(self, revision: int, seen: int) -> None:
+        super().__init__(None, f"the cluster is at revision {revision}, and was at {seen} before")
+        self.revision = revision
+        self.seen = seen
 
 
 class ResourceError(Error):

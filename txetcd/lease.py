@@ -8,14 +8,17 @@ import secrets
 from copy import copy
 from typing import Any, Optional
 
+import attrs
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
+from ._backoff import ASK_AGAIN
 from ._calls import Calls
 from ._check import INT64_MAX, check_seconds
 from ._clock import monotonic
 from ._context import ContextDeferred
+from ._keepalives import KeepAlives
 from ._messages import (
     Acknowledgement,
     LeaseGrantRequest,
@@ -47,11 +50,23 @@ MAX_TIME_TO_LIVE = 9_000_000_000
 _RENEWALS = 3
 """Renewals within a time to live, as Go's client has it: two may fail before the lease is in danger."""
 
-_RETRY_DELAY = 0.5
-"""Seconds before what failed is tried again (``retryConnWait`` of etcd's Go client)."""
-
 _IN_DOUBT = (Unavailable, OutcomeUnknown, Timeout, TooManyRequests, CancelledError)
 """What a revocation fails with that is worth another one: the server has not refused it for good, for all we know."""
+
+
+@attrs.frozen
+class LeaseWay:
+    """
+    How the leases of a client are kept.
+
+    :ivar calls: asks.
+    :ivar clock: the reactor.
+    :ivar keep_alives: renews those that are kept alive.
+    """
+
+    calls: Calls
+    clock: Any
+    keep_alives: KeepAlives
 
 
 class Lease:
@@ -78,12 +93,11 @@ class Lease:
     :ivar header: the :class:`~txetcd.Header` of the answer that granted it.
     """
 
-    def __init__(
-        self, calls: Calls, clock: Any, granted: LeaseGrantResponse, sent_at: float, is_id_ours: bool = False
-    ) -> None:
-        self._calls = calls
-        self._clock = clock
-        self._seconds = monotonic(clock)
+    def __init__(self, way: LeaseWay, granted: LeaseGrantResponse, sent_at: float, is_id_ours: bool = False) -> None:
+        self._way = way
+        self._calls = way.calls
+        self._clock = way.clock
+        self._seconds = monotonic(way.clock)
         self._renewed_at = sent_at
         self._term = granted.time_to_live
         self._is_id_ours = is_id_ours
@@ -156,6 +170,13 @@ class Lease:
         renewed = self._calls.call(LEASE_KEEP_ALIVE, LeaseKeepAliveRequest(self.lease_id), timeout)
         return renewed.addCallback(self._renewed, sent_at)
 
+    def _keep(self, seconds: float) -> Deferred[Header]:
+        """As :meth:`refresh`, along with all others that are kept alive."""
+        if self._is_gone():
+            return fail(self._expired(LEASE_KEEP_ALIVE))
+        sent_at = self._seconds()
+        return self._way.keep_alives.renew(self.lease_id, seconds).addCallback(self._renewed, sent_at)
+
     def revoke(self, timeout: Optional[float] = None) -> Deferred[Header]:
         """
         Ends the lease (``LeaseRevoke``): the keys that are attached to it are deleted. It is not renewed any more,
@@ -190,7 +211,7 @@ class Lease:
             self._leave()
         elif self._keeper is None:
             self._is_called_off = False
-            self._keeper = _Keeper(self, self._clock)
+            self._keeper = _Keeper(self, self._way)
             self._look()
             self._keeper.start()
 
@@ -395,15 +416,16 @@ class _Keeper:
     Renews a lease, until it is stopped.
     """
 
-    def __init__(self, lease: Lease, clock: Any) -> None:
+    def __init__(self, lease: Lease, way: LeaseWay) -> None:
         self._lease = lease
-        self._clock = clock
+        self._way = way
         self._renewing: Deferred[Any] = succeed(None)
         self._timer: Optional[IDelayedCall] = None
         self._is_stopped = False
 
     def start(self) -> None:
         """Renews from now on."""
+        self._way.keep_alives.join()
         self._renew()
 
     def stop(self) -> None:
@@ -412,6 +434,7 @@ class _Keeper:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._renewing.cancel()
+        self._way.keep_alives.leave()
 
     @property
     def _interval(self) -> float:
@@ -420,12 +443,12 @@ class _Keeper:
     def _renew(self) -> None:
         # nothing is sent if the timers are so late that the lease is lost; and an answer that comes after the next
         # attempt, or after the end, does not matter
-        self._renewing = self._lease.refresh(min(self._interval, max(self._lease._left, _RETRY_DELAY)))
-        self._renewing.addCallbacks(lambda _: self._later(self._interval), lambda _: self._later(_RETRY_DELAY))
+        self._renewing = self._lease._keep(min(self._interval, max(self._lease._left, ASK_AGAIN)))
+        self._renewing.addCallbacks(lambda _: self._later(self._interval), lambda _: self._later(ASK_AGAIN))
 
     def _later(self, delay: float) -> None:
         if not self._is_stopped:
-            self._timer = self._clock.callLater(delay, self._renew)
+            self._timer = self._way.clock.callLater(delay, self._renew)
 
 
 class _TakingBack:
@@ -466,7 +489,7 @@ class _TakingBack:
         if is_late or not failure.check(*_IN_DOUBT):
             self._end(bool(failure.check(LeaseNotFound)))
         else:
-            self._timer = self._clock.callLater(_RETRY_DELAY, self._revoke)
+            self._timer = self._clock.callLater(ASK_AGAIN, self._revoke)
 
     def _end(self, is_gone: bool) -> None:
         self._forget_close()
@@ -507,7 +530,7 @@ def new_lease_id() -> int:
 
 
 def grant(
-    calls: Calls, clock: Any, time_to_live: int, lease_id: int, timeout: Optional[float], keep_alive: bool
+    way: LeaseWay, time_to_live: int, lease_id: int, timeout: Optional[float], keep_alive: bool
 ) -> ContextDeferred[Lease]:
     """
     Grants a lease: see :meth:`Client.lease <txetcd.Client.lease>`.
@@ -516,7 +539,7 @@ def grant(
         without an answer can be revoked.
     """
     request = LeaseGrantRequest(time_to_live, lease_id or new_lease_id())
-    return _Granting(calls, clock, request, not lease_id, keep_alive).ask(timeout)
+    return _Granting(way, request, not lease_id, keep_alive).ask(timeout)
 
 
 class _Granting:
@@ -524,15 +547,14 @@ class _Granting:
     A lease that is being granted. The answer is waited for even if nobody wants it any more: who else would revoke it?
     """
 
-    def __init__(
-        self, calls: Calls, clock: Any, request: LeaseGrantRequest, is_id_ours: bool, keep_alive: bool
-    ) -> None:
-        self._calls = calls
-        self._clock = clock
+    def __init__(self, way: LeaseWay, request: LeaseGrantRequest, is_id_ours: bool, keep_alive: bool) -> None:
+        self._way = way
+        self._calls = way.calls
+        self._clock = way.clock
         self._request = request
         self._is_id_ours = is_id_ours
         self._keep_alive = keep_alive
-        self._seconds = monotonic(clock)
+        self._seconds = monotonic(way.clock)
         self._sent_at = self._seconds()
         self._deadline = 0.0
         self._result = ContextDeferred[Lease](
@@ -557,7 +579,7 @@ class _Granting:
             _TakingBack(self._calls, self._clock, answer.lease_id, seconds, self._is_id_ours).start()
             self._fail(self._calls.located(Closed(), LEASE_GRANT))
         else:
-            lease = Lease(self._calls, self._clock, answer, self._sent_at, self._is_id_ours)
+            lease = Lease(self._way, answer, self._sent_at, self._is_id_ours)
             if self._keep_alive:
                 lease.keep_alive()
             self._result.callback(lease)
@@ -573,7 +595,7 @@ class _Granting:
         """An attempt whose answer was lost has done it, as nobody else has this id. For how long is asked."""
         self._sent_at = self._seconds()
         request = LeaseKeepAliveRequest(self._request.lease_id)
-        left = max(self._deadline - self._sent_at, _RETRY_DELAY)
+        left = max(self._deadline - self._sent_at, ASK_AGAIN)
         asked = self._calls.finish(LEASE_KEEP_ALIVE, request, left)
         asked.addCallbacks(self._renewed, self._fail_of, errbackArgs=(True,))
 

@@ -136,6 +136,28 @@ class Event:
         """Whether the key was written and existed before (``bool``)."""
         return self.is_put and self.kv.create_revision != self.kv.mod_revision
 
+    @property
+    def is_synthetic(self) -> bool:
+        """
+        Whether the server did not tell it as it happened (``bool``): what happened was compacted away, and this is what
+        has come of it. See ``on_compacted="resync"`` of :meth:`Client.watcher <txetcd.Client.watcher>`.
+        """
+        return False
+
+
+class SyntheticEvent(Event):
+    """
+    What has come of changes that nobody can tell any more: the key is as ``kv`` says, or was deleted, by the revision
+    ``mod_revision`` at the latest.
+    """
+
+    __slots__ = ()
+
+    @property
+    def is_synthetic(self) -> bool:
+        """``True``."""
+        return True
+
 
 @attrs.frozen
 class Range:

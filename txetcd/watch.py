@@ -12,33 +12,19 @@ from copy import copy
 from inspect import isgenerator
 from typing import Any, Callable, Optional, Union, cast
 
-import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ._backoff import in_seconds
-from ._calls import Calls, CallStream
-from ._check import check_choice, check_flag, check_optional_int, encoding_advice, is_series, what_came
-from ._messages import WatchCreateRequest, WatchResponse
-from ._schema import ENUMS, RANGE, WATCH
-from .errors import (
-    AuthError,
-    AuthOldRevision,
-    Closed,
-    Compacted,
-    Error,
-    InvalidAuthToken,
-    PermissionDenied,
-    Timeout,
-    Unavailable,
-    UserEmpty,
-    WatchCanceled,
-    refusal,
-)
+from ._check import check_seconds, encoding_advice, is_series, what_came
+from ._progress import progress_of
+from ._schema import WATCH
+from ._watchcore import LIVE, OPENING, STOPPED, WAITING
+from ._watchpart import Part, WatchOptions, WatchWay
+from .errors import Closed, Error, Timeout
 from .keyset import KeySet
-from .ops import OpGet
 from .values import Event
 
 Keys = Union[bytes, KeySet, Sequence[Union[bytes, KeySet]]]
@@ -50,18 +36,6 @@ BUFFER = 8 * 1024 * 1024
 Bytes of events that wait for a slow consumer. When there are more, the server is asked to wait (the sockets are read
 no further) until half of them are consumed.
 """
-
-WATCH_AGAIN = 0.5
-"""Seconds before whoever has lost a watch looks again."""
-
-LOOK_AGAIN = 10.0
-"""Seconds after which whoever waits for one change looks whether it has happened: a watch may be dead in silence."""
-
-_REFUSALS = 5
-"""How often a watch is asked for again because its token was not taken: the next one may have ended again as well."""
-
-_OF_TOKEN = (InvalidAuthToken, AuthOldRevision, UserEmpty, PermissionDenied)
-"""What a server says in a stream of a token that it does not take; the last one up to etcd 3.5.5."""
 
 _EVENT_SIZE = 512
 """Bytes that an event takes besides its keys and values."""
@@ -95,218 +69,52 @@ def key_sets(argument: str, keys: object) -> tuple[KeySet, ...]:
     return sets
 
 
-@attrs.frozen
-class WatchOptions:
-    """
-    What the watches of a :class:`Watch` have in common: see :meth:`Client.watcher <txetcd.Client.watcher>`.
-    """
-
-    filters: tuple[str, ...] = ()
-    start_revision: int = 0
-    return_previous: bool = False
-    progress_notify: bool = False
-
-    @classmethod
-    def checked(
-        cls,
-        filters: Optional[Sequence[str]],
-        start_revision: Optional[int],
-        return_previous: Optional[bool],
-        progress_notify: Optional[bool],
-    ) -> WatchOptions:
-        """
-        The options, if they can be.
-
-        :raises TypeError: names the argument.
-        :raises ValueError: names the argument.
-        """
-        if filters is not None and not is_series(filters):
-            raise TypeError(f"filters must be a list of {', '.join(ENUMS['FilterType'])}, not {what_came(filters)}")
-        names = tuple(filters or ())
-        for name in names:
-            check_choice("filters", "" if name is None else name, ENUMS["FilterType"])
-        return cls(
-            names,
-            check_optional_int("start_revision", start_revision),
-            check_flag("return_previous", return_previous),
-            check_flag("progress_notify", progress_notify),
-        )
-
-    def request(self, keys: KeySet) -> WatchCreateRequest:
-        """What asks the server for a watch of *keys*."""
-        # in fragments, because all that has happened since the start revision would come in one line otherwise
-        return WatchCreateRequest(
-            keys, self.start_revision, self.progress_notify, self.filters, self.return_previous, fragment=True
-        )
-
-
-class _Part:
-    """
-    The watch of one key set, on a stream of its own.
-
-    :param watch: what it is a part of.
-    :param keys: what is watched.
-
-    :ivar is_started: whether the server has set the watch up (``bool``).
-    """
-
-    def __init__(self, watch: Watch, keys: KeySet) -> None:
-        self._watch = watch
-        self._calls: Optional[Calls] = None
-        self._request: Optional[WatchCreateRequest] = None
-        self._stream: Optional[CallStream] = None
-        self._work: Deferred[Any] = succeed(None)
-        self._refusals = 0
-        self._deadline: Optional[IDelayedCall] = None
-        self._arrived: Optional[int] = None
-        # of a watch from now on
-        self._begin = 0
-        self._waiting: deque[int] = deque()
-        self.keys = keys
-        self.is_started = False
-
-    @property
-    def revision(self) -> Optional[int]:
-        """
-        Every change up to this revision has been handed over (``int``); ``None`` as long as it is not known where the
-        watch begins.
-        """
-        return self._waiting[0] - 1 if self._waiting else self._arrived
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether events of it wait to be handed over (``bool``)."""
-        return bool(self._waiting)
-
-    def handed_over(self) -> None:
-        """The first of the events that wait was handed over."""
-        self._waiting.popleft()
-
-    def open(self, calls: Calls, clock: Any, options: WatchOptions, timeout: float) -> None:
-        """Asks for the watch, and gives up if nothing has come within *timeout* seconds."""
-        self._arrived = options.start_revision - 1 if options.start_revision else None
-        self._deadline = clock.callLater(timeout, self._not_started, timeout)
-        self._calls, self._request = calls, options.request(self.keys)
-        self._ask()
-
-    def _ask(self) -> None:
-        assert self._calls is not None
-        self._stream = self._calls.stream(WATCH, self._request, self._message)
-        self._stream.ended.addCallbacks(lambda _: self._dropped(), self._failed)
-
-    def close(self) -> None:
-        """Ends the watch; the server forgets it."""
-        self._meet_deadline()
-        self._work.cancel()
-        self._drop_stream()
-
-    def _drop_stream(self) -> None:
-        if self._stream is not None:
-            stream, self._stream = self._stream, None
-            stream.abort()
-
-    def pause(self) -> None:
-        """Reads no further; but not before the answer to the request is read, which somebody may wait for."""
-        if self._stream is not None and self.is_started:
-            self._stream.pause()
-
-    def resume(self) -> None:
-        """Reads on."""
-        if self._stream is not None:
-            self._stream.resume()
-
-    def _message(self, message: WatchResponse) -> None:
-        if message.canceled:
-            self._refused(self._reason(message))
-            return
-        events = self._since_begin(message.events) if message.events else message.events
-        self._move_on(message, events)
-        if message.created and not self.is_started:
-            self._meet_deadline()
-            self.is_started = True
-            if self._watch.is_paused:
-                self.pause()
-            self._watch._part_started()
-        if events:
-            self._watch._take_in(self, events)
-
-    def _since_begin(self, events: list[Event]) -> list[Event]:
-        """Without those of a watch from now on that happened before it began."""
-        if events[0].kv.mod_revision > self._begin:
-            return events
-        return [event for event in events if event.kv.mod_revision > self._begin]
-
-    def _refused(self, reason: Error) -> None:
-        """The server has ended the watch; if that is because of its token, a call fetches another one, if any can."""
-        assert self._calls is not None
-        self._refusals += 1
-        is_of_token = isinstance(reason, _OF_TOKEN) and self._calls.has_login
-        if self.is_started or self._refusals > _REFUSALS or not is_of_token:
-            self._watch._fail(reason)
-            return
-        self._drop_stream()
-        # what may be read may be watched
-        asked = self._calls.call(RANGE, OpGet(self.keys, keys_only=True, limit=1, serializable=True))
-        self._work = asked.addCallbacks(lambda _: self._ask(), self._not_allowed, errbackArgs=(reason,))
-
-    def _not_allowed(self, failure: Failure, reason: Error) -> None:
-        error = failure.value
-        # else it was stopped meanwhile
-        if isinstance(error, Error):
-            self._watch._fail(reason if isinstance(error, AuthError) else error)
-
-    def _move_on(self, message: WatchResponse, events: list[Event]) -> None:
-        """
-        An event tells by its own revision, because the header is ahead of it while the watch catches up. The answer to
-        the request tells only where a watch from now on begins: behind the revision of the header. A server since
-        3.5.35, 3.6 and 3.7 looks at that after it has set the watch up, and tells some changes from before as well
-        (``recvLoop`` in etcd's ``v3rpc/watch.go``): they are not handed over, or the revision would have been wrong.
-        """
-        if events:
-            self._waiting.extend(event.kv.mod_revision for event in events)
-            # of a revision that is cut by the end of a fragment, some changes are still to come
-            self._reach(events[-1].kv.mod_revision - message.fragment)
-        elif self._arrived is None:
-            self._begin = message.header.revision
-            self._reach(self._begin)
-        elif not message.created and not message.events:
-            self._reach(message.header.revision)
-
-    def _reach(self, revision: int) -> None:
-        # never back: the progress of a watch that begins in the future is behind its start
-        self._arrived = revision if self._arrived is None else max(self._arrived, revision)
-
-    def _reason(self, message: WatchResponse) -> Error:
-        if message.compact_revision:
-            compacted = Compacted(None, f"{self.keys!r} up to {message.compact_revision}: {Compacted.text}")
-            compacted.compact_revision = message.compact_revision
-            return compacted
-        if not message.cancel_reason:
-            return WatchCanceled(None, f"the server ended the watch of {self.keys!r} without a reason")
-        refused = refusal(None, message.cancel_reason)
-        return WatchCanceled(None, message.cancel_reason) if type(refused) is Error else refused
-
-    def _meet_deadline(self) -> None:
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
-
-    def _not_started(self, timeout: float) -> None:
-        error = Timeout(f"the watch of {self.keys!r} was not set up within {in_seconds(timeout)}")
-        if self._stream is not None:
-            error.call, error.endpoint = WATCH.name, self._stream.url or None
-            self._stream.blame(error.message)
-        self._watch._fail(error)
-
-    def _dropped(self) -> None:
-        if self._stream is not None:
-            self._watch._fail(Unavailable(None, f"the server ended the stream of {self.keys!r}"))
-
-    def _failed(self, failure: Failure) -> None:
-        self._refused(cast(Error, failure.value))
-
-
-def _known(parts: Iterable[_Part]) -> list[int]:
+def _known(parts: Iterable[Part]) -> list[int]:
     return [revision for revision in (part.revision for part in parts) if revision is not None]
+
+
+class _Starting:
+    """
+    Somebody who waits until parts have started.
+
+    :param on_cancel: called when he does not wait any more.
+
+    :ivar parts: as given.
+    :ivar done: fires then.
+    """
+
+    def __init__(self, way: WatchWay, parts: tuple[Part, ...], on_cancel: Callable[[_Starting], None]) -> None:
+        self._way = way
+        self._on_cancel = on_cancel
+        self._timer: IDelayedCall = way.clock.callLater(way.timeout, self._expire)
+        self.parts = parts
+        self.done: Deferred[Watch] = Deferred(lambda _: self._leave())
+
+    def fire(self, watch: Watch) -> None:
+        """They have."""
+        self._stop_timer()
+        self.done.callback(watch)
+
+    def fail(self, error: Error) -> None:
+        """They never will."""
+        self._stop_timer()
+        self.done.errback(error)
+
+    def _expire(self) -> None:
+        self._on_cancel(self)
+        missing = [part for part in self.parts if not part.is_started]
+        seconds = in_seconds(self._way.timeout)
+        reasons = dict.fromkeys(f"; {part.error}" for part in missing if part.error is not None)
+        error = Timeout(f"the watch of {missing[0].keys!r} was not set up within {seconds}{''.join(reasons)}")
+        self.done.errback(self._way.calls.located(error, WATCH))
+
+    def _leave(self) -> None:
+        self._stop_timer()
+        self._on_cancel(self)
+
+    def _stop_timer(self) -> None:
+        if self._timer.active():
+            self._timer.cancel()
 
 
 class Watch:
@@ -314,40 +122,41 @@ class Watch:
     Watches keys, and hands over what changes as it is asked for: ``async for event in watch``.
 
     * Every change of the watched keys from the start on arrives once for each key set that the key is in; the changes
-      of a key set in the order in which they happened, those of one transaction together.
-    * When a stream is lost, or the server ends the watch, what has arrived before is still handed over; then the
-      iteration raises the reason. Nothing is skipped in silence.
-    * It is not resumed by itself: watch again with ``start_revision=watch.revision + 1`` (:attr:`revision`). Nothing is
-      skipped then, but some changes may come twice: those of a transaction that was handed over in part, and with
-      several key sets those of a set that was ahead of the others.
-    * With a callback, the loss shows where the Deferred of :meth:`Client.watch <txetcd.Client.watch>` is looked at. In
-      ``async with etcd.watch(...) as watch:`` that is the end of the block; :meth:`when_stopped` tells at once.
-    * That the network swallows everything in silence is noticed with ``grpc://``: the watch of a connection that is
-      dead fails with :class:`~txetcd.errors.Unavailable` within about fifteen seconds. With ``http://`` it waits on.
-    * A consumer that is slower than the changes makes the server wait, not the memory grow (:data:`BUFFER`).
+      of a key set in the order in which they happened, those of one revision together.
+    * When a stream is lost, the watch is set up again, wherever a server answers, and goes on behind what has arrived:
+      nothing is skipped and nothing comes twice, however long that takes. The first attempt is made at once, the next
+      ones after up to a second. :attr:`state` tells what it is up to.
+    * It ends for these reasons: :meth:`stop`, and closing the client; permission that is denied; changes that were
+      compacted away before they could be told (*on_compacted*); another cluster, or one that has gone back in time
+      (:class:`~txetcd.errors.RevisionLost`, which is as compacted). And as long as it was never set up: when the server
+      refuses the request, when nobody at all can be asked who speaks the protocol, or when the *retry* of the client
+      gives up. What has arrived before is still handed over; then the iteration raises the reason.
+    * A server that is dead in silence is noticed and left: with ``grpc://`` within about fifteen seconds, by asking its
+      connection for a sign of life; with ``http://`` within *liveness* and *timeout* seconds of the client, as a stream
+      on which nothing comes for so long is replaced by another one.
+    * A consumer that is slower than the changes makes the server wait, not the memory grow (:data:`BUFFER`). With
+      ``grpc://`` watches share streams: that of a slow consumer gets one of its own, so that others do not wait for it.
 
     Made by :meth:`Client.watcher <txetcd.Client.watcher>`; :meth:`stop` it when it is no longer needed, or use it as
     ``async with``.
     """
 
-    def __init__(self, calls: Calls, clock: Any, keys: tuple[KeySet, ...], options: WatchOptions, timeout: float):
-        self._calls = calls
-        self._clock = clock
+    def __init__(self, way: WatchWay, keys: tuple[KeySet, ...], options: WatchOptions):
+        self._way = way
         self._options = options
-        self._timeout = timeout
-        self._parts: dict[KeySet, _Part] = {}
-        self._removed: list[_Part] = []
-        self._buffer: deque[tuple[_Part, Event]] = deque()
+        self._parts: dict[KeySet, Part] = {}
+        self._removed: list[Part] = []
+        self._buffer: deque[tuple[Part, Event]] = deque()
         self._size = 0
-        self._is_paused = False
-        self._is_over = False
+        self._paused: dict[Part, None] = {}
+        self._is_over = self._was_live = False
         self._reason: Optional[Error] = None
         self._readers: deque[Deferred[Optional[Event]]] = deque()
-        self._starting: list[tuple[tuple[_Part, ...], Deferred[Watch]]] = []
+        self._starting: list[_Starting] = []
         self._stopping: list[Deferred[None]] = []
-        self._forget_close = calls.at_close(self._drop)
-        if calls.is_closed:
-            self._end(calls.located(Closed(), WATCH))
+        self._forget_close = way.calls.at_close(self._drop)
+        if way.calls.is_closed:
+            self._end(way.calls.located(Closed(), WATCH))
         else:
             self._open(keys)
 
@@ -384,16 +193,35 @@ class Watch:
     @property
     def is_paused(self) -> bool:
         """Whether the server is made to wait, because too much waits here (:data:`BUFFER`; ``bool``)."""
-        return self._is_paused
+        return bool(self._paused)
+
+    @property
+    def state(self) -> str:
+        """
+        What it is up to (``str``); with several key sets, the last of these that is true of one:
+
+        * ``"live"``: the server watches.
+        * ``"opening"``: the server was asked to.
+        * ``"waiting"``: the stream was lost, and it is about to be asked again.
+        * ``"stopped"``: it is over.
+        """
+        states = {STOPPED} if self._is_over else {part.state for part in self._parts.values()}
+        return next((state for state in (STOPPED, WAITING, OPENING) if state in states), LIVE)
+
+    @property
+    def losses(self) -> int:
+        """How often a stream of it was lost (``int``), or replaced because of its token."""
+        return sum(part.losses for part in self._parts.values())
 
     def when_started(self) -> Deferred[Watch]:
         """
         Waits until the server has set up the watch of every key set: every change from then on will be seen.
 
         :returns: a Deferred that fires with this watch. It fails with the reason if the watch could not be set up:
-            :class:`~txetcd.errors.PermissionDenied`, :class:`~txetcd.errors.WatchRangeEmpty`,
-            :class:`~txetcd.errors.Timeout`, :class:`~txetcd.errors.Unavailable`, or :class:`~txetcd.errors.Closed` if
-            it was stopped before. That the start is compacted away the server tells only after it has begun: then this
+            :class:`~txetcd.errors.PermissionDenied`, :class:`~txetcd.errors.WatchRangeEmpty`, or
+            :class:`~txetcd.errors.Closed` if it was stopped before. It fails with :class:`~txetcd.errors.Timeout` if
+            nobody has set it up within the *timeout* of the client; the watch goes on trying then, unless you
+            :meth:`stop` it. That the start is compacted away the server tells only after it has begun: then this
             fires, and the iteration raises :class:`~txetcd.errors.Compacted`. Cancelling it ends the waiting, not the
             watch.
         """
@@ -443,7 +271,37 @@ class Watch:
         self._removed = [part for part in self._removed if part.is_behind] + removed
         for part in removed:
             part.close()
-        self._part_started()
+            self._paused.pop(part, None)
+        self._fire_started()
+
+    def request_progress(self, timeout: Optional[float] = None) -> Deferred[int]:
+        """
+        Asks the server how far the watch is: so whoever has been told nothing knows that nothing has happened
+        (``WatchProgressRequest``). Only with ``grpc://``, and with etcd 3.4.25, 3.5.8 or later: older ones may tell
+        of more than they have told the watch. A server tells it only if all watches that share the stream have been
+        told everything, and from 3.5.35, 3.6 and 3.7 on if none of them begins in the future.
+
+        :param timeout: seconds, or ``None`` for the client's.
+        :returns: a Deferred that fires with a revision (``int``): that of the store when it was asked, or later. Every
+            change up to it has arrived, and :attr:`revision` will be as large when these were handed over. It fails
+            with :class:`~txetcd.errors.Unimplemented` where that cannot be told, :class:`~txetcd.errors.Closed` when
+            the watch is over, and :class:`~txetcd.errors.Timeout`. Cancelling it ends the waiting.
+        :raises RuntimeError: if nothing is watched.
+        """
+        seconds = check_seconds("timeout", timeout) or self._way.timeout
+        if self._is_over:
+            return fail(self._end_reason())
+        if not self._parts:
+            raise RuntimeError("nothing is watched, and so nobody knows how far that is")
+        told = Deferred.fromCoroutine(progress_of(self._way, tuple(self._parts.values()), seconds))
+        stopped = self.when_stopped().addCallbacks(lambda _: told.cancel(), lambda _: told.cancel())
+        return told.addBoth(self._progressed, stopped)
+
+    def _progressed(self, result: Any, stopped: Deferred[None]) -> Any:
+        if self._is_over:
+            return Failure(self._end_reason())
+        stopped.cancel()
+        return result
 
     def stop(self) -> Deferred[None]:
         """
@@ -484,64 +342,64 @@ class Watch:
         self.stop()
 
     def __repr__(self) -> str:
-        state = "LIVE" if not self._is_over else "STOPPED" if self._reason is None else f"FAILED {self._reason}"
+        state = self.state.upper() if self._reason is None else f"FAILED {self._reason}"
         return f"<Watch {state} {list(self._parts)!r} revision={self.revision} waiting={len(self._buffer)}>"
 
     # --- what the parts tell
 
-    def _part_started(self) -> None:
-        """The server has set up the watch of a key set."""
-        # one at a time: whoever is told may do something to the others
-        while True:
-            ready = next((waiting for parts, waiting in self._starting if self._are_started(parts)), None)
-            if ready is None:
-                return
-            self._forget_starting(ready)
-            ready.callback(self)
+    def _part_started(self, part: Part) -> None:
+        """See :class:`~txetcd._watchpart.Owner`."""
+        self._was_live = True
+        self._fire_started()
 
-    def _take_in(self, part: _Part, events: list[Event]) -> None:
-        """Changes came from the server."""
+    def _take_in(self, part: Part, events: Sequence[Event]) -> None:
+        """See :class:`~txetcd._watchpart.Owner`."""
         for event in events:
             self._buffer.append((part, event))
             self._size += _size(event)
         self._serve()
-        if self._size > BUFFER and not self._is_paused and not self._is_over:
-            self._is_paused = True
-            for one in self._parts.values():
-                one.pause()
+        if self._size > BUFFER and part not in self._paused and not self._is_over:
+            self._paused[part] = None
+            part.pause()
 
-    def _fail(self, error: Error) -> None:
-        """The watch cannot go on."""
+    def _part_failed(self, error: Error) -> None:
+        """See :class:`~txetcd._watchpart.Owner`."""
         if isinstance(error, Closed):
             self._drop()
         else:
             # of a stream that has ended it is known where that was; it is not asked first any more
-            self._end(error if error.endpoint else self._calls.located(error, WATCH))
+            self._end(error if error.endpoint else self._way.calls.located(error, WATCH))
 
     # --- within
 
-    def _open(self, sets: Iterable[KeySet]) -> tuple[_Part, ...]:
-        parts = tuple(_Part(self, keys) for keys in sets)
+    def _open(self, sets: Iterable[KeySet]) -> tuple[Part, ...]:
+        parts = tuple(Part(self._way, self._options, keys, self) for keys in sets)
         self._parts.update((part.keys, part) for part in parts)
         for part in parts:
             if not self._is_over:
-                part.open(self._calls, self._clock, self._options, self._timeout)
+                part.open()
         return parts
 
-    def _are_started(self, parts: tuple[_Part, ...]) -> bool:
+    def _are_started(self, parts: tuple[Part, ...]) -> bool:
         return all(part.is_started or self._parts.get(part.keys) is not part for part in parts)
 
-    def _when_started(self, parts: tuple[_Part, ...]) -> Deferred[Watch]:
+    def _fire_started(self) -> None:
+        # one at a time: whoever is told may do something to the others
+        while True:
+            ready = next((one for one in self._starting if self._are_started(one.parts)), None)
+            if ready is None:
+                return
+            self._starting.remove(ready)
+            ready.fire(self)
+
+    def _when_started(self, parts: tuple[Part, ...]) -> Deferred[Watch]:
         if self._is_over:
             return fail(self._end_reason())
         if self._are_started(parts):
             return succeed(self)
-        waiting: Deferred[Watch] = Deferred(self._forget_starting)
-        self._starting.append((parts, waiting))
-        return waiting
-
-    def _forget_starting(self, waiting: Deferred[Watch]) -> None:
-        self._starting = [pair for pair in self._starting if pair[1] is not waiting]
+        starting = _Starting(self._way, parts, self._starting.remove)
+        self._starting.append(starting)
+        return starting.done
 
     def _end_reason(self) -> Error:
         # a copy, because an exception keeps the traceback of where it was raised
@@ -555,7 +413,7 @@ class Watch:
         if self._is_over:
             return
         self._is_over = True
-        self._is_paused = False
+        self._paused.clear()
         self._reason = reason
         self._forget_close()
         for part in tuple(self._parts.values()):
@@ -565,7 +423,7 @@ class Watch:
     def _fire_the_end(self) -> None:
         # one at a time: whoever is told may cancel the others
         while self._starting:
-            self._starting.pop(0)[1].errback(self._end_reason())
+            self._starting.pop(0).fail(self._end_reason())
         # somebody may have ended it while he was handed the first of several events: the others have arrived as well
         self._serve()
         while self._readers:
@@ -588,9 +446,9 @@ class Watch:
         part, event = self._buffer.popleft()
         part.handed_over()
         self._size -= _size(event)
-        if self._is_paused and self._size <= BUFFER // 2:
-            self._is_paused = False
-            for one in self._parts.values():
+        if self._paused and self._size <= BUFFER // 2:
+            paused, self._paused = self._paused, {}
+            for one in paused:
                 one.resume()
         return event
 
@@ -602,7 +460,10 @@ class Watch:
         return reader
 
 
-async def _deliver(watch: Watch, on_watch: Callable[[Event], Any]) -> None:
+OnError = Callable[[Event, Exception], Any]
+
+
+async def _deliver(watch: Watch, on_watch: Callable[[Event], Any], on_error: Optional[OnError]) -> None:
     """Calls *on_watch* with each event, one after the other. What it raises is logged, and the watch goes on."""
     async for event in watch:
         try:
@@ -611,8 +472,19 @@ async def _deliver(watch: Watch, on_watch: Callable[[Event], Any]) -> None:
                 await result
             elif isgenerator(result):
                 raise TypeError("it returned a generator, which does nothing: it lacks @inlineCallbacks")
+        except Exception as error:
+            _log.failure(
+                "{on_watch} failed on {event}; the watch goes on: {watch}", on_watch=on_watch, event=event, watch=watch
+            )
+            _tell(on_error, event, error)
+
+
+def _tell(on_error: Optional[OnError], event: Event, error: Exception) -> None:
+    if on_error is not None:
+        try:
+            on_error(event, error)
         except Exception:
-            _log.failure("{on_watch} failed on {event}; the watch goes on", on_watch=on_watch, event=event)
+            _log.failure("{on_error} failed", on_error=on_error)
 
 
 class WatchDeferred(Deferred[None]):
@@ -623,10 +495,10 @@ class WatchDeferred(Deferred[None]):
     :ivar watch: the :class:`Watch`: what it is up to, when it has started, and when it is over.
     """
 
-    def __init__(self, watch: Watch, on_watch: Callable[[Event], Any]) -> None:
+    def __init__(self, watch: Watch, on_watch: Callable[[Event], Any], on_error: Optional[OnError] = None) -> None:
         super().__init__(self._cancelled)
         self.watch = watch
-        Deferred.fromCoroutine(_deliver(watch, on_watch)).addBoth(self._over)
+        Deferred.fromCoroutine(_deliver(watch, on_watch, on_error)).addBoth(self._over)
 
     def _cancelled(self, _: object) -> None:
         # before the watch stops, so that its end comes too late even if the callback is still at work

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SAYS = {
     "backup.py": "100 %, saved: True\n",
     "cluster.py": "now another one leads\nnot there: True\n",
+    "config.py": "then: {'colour': 'green', 'size': 'large'}\nchanged: size = (gone)\nat last: {'colour': 'green'}\n",
     "coroutine.py": "b'0'\n",
     "faulty_proxy.py": "an answer is lost: maybe applied: True; the server has version 1\n"
     "nobody is there: maybe applied: False; the server has version 1\n"
@@ -27,9 +28,11 @@ SAYS = {
     "hello.py": "b'greeting' was b'good morning'\nb'greeting' was deleted\n",
     "lease.py": "after 6 seconds: 1 key, and the lease is alive\nafter the block: 0 keys\n",
     "lock.py": "the lock b'example/lock' was not acquired within 2 seconds\n",
+    "many_watches.py": "10000 watches: 1 connection, 100 streams\nhello 0 ... hello 9000\n",
     "metrics.py": 'etcd_client_call_seconds_count{call="KV.Put",outcome="LeaseNotFound"} 1.0\n',
     "put_and_get.py": "not replaced: meanwhile it is b'green'\ndeleted b'example/colour' b'blue'\n",
     "ranges.py": "there are 100 keys\n",
+    "service.py": "both: [b'10.0.0.1:80', b'10.0.0.2:80']\ndied: b'other'\nsession is alive: True\nleft: 0\n",
     "transaction.py": "{b'example/account/mine': b'70', b'example/account/yours': b'30'}\nnot poor enough: b'70'\n",
     "users.py": "but no law: etcdserver: permission denied\nalice is writer\n"
     "a writer may READWRITE KeySet(b'letters/', prefix=True)\n",
@@ -73,6 +76,9 @@ class Examples(RealCase):
     async def test_cluster(self: Any) -> None:
         await self.run_example("cluster.py")
 
+    async def test_config(self: Any) -> None:
+        await self.run_example("config.py")
+
     async def test_coroutine(self: Any) -> None:
         await self.run_example("coroutine.py")
 
@@ -88,6 +94,9 @@ class Examples(RealCase):
     async def test_lock(self: Any) -> None:
         await self.run_example("lock.py")
 
+    async def test_many_watches(self: Any) -> None:
+        await self.run_example("many_watches.py")
+
     async def test_metrics(self: Any) -> None:
         await self.run_example("metrics.py")
 
@@ -96,6 +105,9 @@ class Examples(RealCase):
 
     async def test_ranges(self: Any) -> None:
         await self.run_example("ranges.py")
+
+    async def test_service(self: Any) -> None:
+        await self.run_example("service.py")
 
     async def test_transaction(self: Any) -> None:
         await self.run_example("transaction.py")

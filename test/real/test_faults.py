@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from test.real.base import GATEWAY, NATIVE, PATIENCE, RealCase, on_every_server
 from test.real.wire import Wire
 from txetcd import (
+    Backoff,
     Compacted,
     CompCreated,
     Event,
@@ -559,15 +560,6 @@ class _Watches(FaultCase):
     async def take(self: Any, watch: Watch, count: int) -> list[Event]:
         return [await self.soon(watch.__anext__()) for _ in range(count)]
 
-    async def rest(self: Any, watch: Watch) -> tuple[list[Event], Any]:
-        """What it still tells, and the error that it ends with."""
-        events = []
-        try:
-            while True:
-                events += await self.take(watch, 1)
-        except Exception as error:
-            return events, error
-
     def waiting(self: Any, watch: Watch) -> int:
         """How many events have arrived and were not asked for."""
         return int(repr(watch).rpartition("waiting=")[2].rstrip(">"))
@@ -587,22 +579,19 @@ class Watches(_Watches):
         self.assertEqual({event.value for event in events}, {bytes(range(256))})
 
     async def cut_somewhere(self: Any, how: str, step: int) -> None:
-        """Cut after any number of bytes: whole events, then ``Unavailable``; then by hand exactly those missing."""
+        """Cut after any number of bytes, once and again: what is told is whole, and all of it, once."""
         start = (await self.etcd.get(self.key(b"a"))).header.revision + 1
+        etcd = self.client(self.proxy.url, retry=Backoff())
         revisions = await self.write(4)
         for count in self.where_to_cut(step):
-            self.proxy.cut_answer(count, how, where=self.answers_to(WATCH))
-            watch = self.away.watcher(self.keys(), start_revision=start)
-            live = (await self.etcd.set(self.key(b"live"), bytes(400))).header.revision
-            events, error = await self.rest(watch)
-            self.assertIsInstance(error, Unavailable)
+            self.proxy.cut_answer(count, how, where=self.answers_to(WATCH), count=2)
+            watch = etcd.watcher(self.keys(), start_revision=start)
+            revisions.append((await self.etcd.set(self.key(b"live"), bytes(400))).header.revision)
+            events = await self.take(watch, len(revisions))
             self.behave()
-            expected = [*revisions, live]
-            revisions = expected
-            again = await self.watcher(start_revision=watch.revision + 1)
-            events += await self.take(again, len(expected) - len(events))
-            again.stop()
-            self.assertEqual([event.mod_revision for event in events], expected)
+            watch.stop()
+            self.assertEqual([event.mod_revision for event in events], revisions)
+            self.assertEqual(watch.revision, revisions[-1])
 
     def where_to_cut(self: Any, step: int) -> range:
         """Behind what says that the watch was set up, or also in that, and in some of the events."""
@@ -627,7 +616,7 @@ class Watches(_Watches):
         await self.assertFailure(self.soon(etcd.watcher(self.keys()).when_started()), Timeout)
 
     async def test_wait_for(self: Any) -> None:
-        """It looks again when its watch is lost."""
+        """Its watch goes on when it is lost."""
         waiting = self.away.wait_for(self.key(b"a"), lambda kv: kv.value == b"wanted", timeout=30)
         known: list[ProxyConnection] = []
         for number in range(2):
@@ -650,12 +639,10 @@ class WatchesOfHTTP1(_Watches):
         self.proxy.cut_line()
         # one, since the longest of several lines need not be the first
         revisions += await self.write(1)
-        events, error = await self.rest(watch)
-        self.assertIsInstance(error, Unavailable)
-        self.assertEqual([event.mod_revision for event in events], revisions[:2])
+        await self.until(lambda: watch.losses)
+        self.assertEqual(self.waiting(watch), 2)
         self.behave()
-        again = await self.watcher(start_revision=watch.revision + 1)
-        self.assertEqual([event.mod_revision for event in await self.take(again, 1)], revisions[2:])
+        self.assertEqual([event.mod_revision for event in await self.take(watch, 3)], revisions)
 
     async def test_clean_end_is_no_end(self: Any) -> None:
         """A proxy that ends the answer properly, between two lines, has ended the watch all the same."""
@@ -663,10 +650,10 @@ class WatchesOfHTTP1(_Watches):
         revisions = await self.write(1)
         await self.until(lambda: self.waiting(watch) == 1)
         self.proxy.replace_answer(b"0\r\n\r\n")
-        await self.write(1)
-        events, error = await self.rest(watch)
-        self.assertIsInstance(error, Unavailable)
-        self.assertEqual([event.mod_revision for event in events], revisions)
+        revisions += await self.write(1)
+        await self.until(lambda: watch.losses)
+        self.behave()
+        self.assertEqual([event.mod_revision for event in await self.take(watch, 2)], revisions)
 
     async def test_late_start_beside_much(self: Any) -> None:
         """Nobody takes events before all key sets have started; so one that starts late must be heard all the same."""
@@ -692,13 +679,14 @@ class WatchesOfHTTP1(_Watches):
         await self.take(watch, 12)
 
     async def test_others_are_not_hurt(self: Any) -> None:
-        """One stream is cut; the watches on others go on."""
+        """One stream is cut; the watches on others do not notice."""
         first, second = await self.watcher(), await self.watcher()
         self.proxy.connections[-2].drop("reset")
-        _, error = await self.rest(first)
-        self.assertIsInstance(error, Unavailable)
+        await self.until(lambda: first.losses)
         revisions = await self.write(1)
-        self.assertEqual([event.mod_revision for event in await self.take(second, 1)], revisions)
+        for watch in (first, second):
+            self.assertEqual([event.mod_revision for event in await self.take(watch, 1)], revisions)
+        self.assertEqual(second.losses, 0)
 
 
 @on_every_server(schemes=[NATIVE])
@@ -714,13 +702,11 @@ class WatchesOfHTTP2(_Watches):
             (connection,) = self.proxy.connections
             self.proxy.cut_answer(len(connection.answer) + more, "close")
             revisions += await self.write(1)
-            events, error = await self.rest(watch)
-            self.assertIsInstance(error, Unavailable)
-            self.assertEqual([event.mod_revision for event in events], revisions[:2])
+            await self.until(lambda watch=watch: watch.losses)
             self.behave()
-            again = await self.watcher(start_revision=watch.revision + 1)
-            self.assertEqual([event.mod_revision for event in await self.take(again, 1)], revisions[2:])
-            again.stop()
+            self.assertEqual([event.mod_revision for event in await self.take(watch, 3)], revisions)
+            watch.stop()
+            await self.until(lambda: self.away.stats().streams == 0)
 
     async def test_clean_end_is_no_end(self: Any) -> None:
         """A server that ends the stream properly has ended the watch all the same."""
@@ -731,39 +717,36 @@ class WatchesOfHTTP2(_Watches):
         (stream_id,) = self.wire.requests(connection, methods_of([WATCH]))
         end = f.pack(f.HEADERS, f.END_HEADERS | f.END_STREAM, stream_id, encode([(b"grpc-status", b"0")]))
         self.proxy.replace_answer(end)
-        await self.write(1)
-        events, error = await self.rest(watch)
-        self.assertIsInstance(error, Unavailable)
-        self.assertEqual([event.mod_revision for event in events], revisions)
+        revisions += await self.write(1)
+        await self.until(lambda: watch.losses)
+        self.behave()
+        self.assertEqual([event.mod_revision for event in await self.take(watch, 2)], revisions)
 
-    async def test_all_hear_of_the_loss(self: Any) -> None:
-        """Every watch, and every call; and each can go on where it was."""
+    async def test_all_go_on(self: Any) -> None:
+        """Every watch, each from where it was."""
         watches = [await self.watcher() for _ in range(20)]
-        self.assertEqual(self.away.stats().connections, 1)
+        self.assertEqual((self.away.stats().connections, self.away.stats().streams), (1, 1))
         revisions = await self.write(2)
-        for watch in watches:
+        for watch in watches[::2]:
             await self.take(watch, 1)
         self.proxy.drop("reset")
-        for watch in watches:
-            events, error = await self.rest(watch)
-            self.assertIsInstance(error, Unavailable)
-            told = [revisions[0], *(event.mod_revision for event in events)]
-            again = await self.watcher(start_revision=watch.revision + 1)
-            told += [event.mod_revision for event in await self.take(again, len(revisions) - len(told))]
-            self.assertEqual(told, revisions)
-            again.stop()
+        revisions += await self.write(2)
+        for number, watch in enumerate(watches):
+            due = revisions[1 - number % 2 :]
+            self.assertEqual([event.mod_revision for event in await self.take(watch, len(due))], due)
+            self.assertEqual(watch.losses, 1)
 
     async def test_one_that_ends_does_not_hurt_the_others(self: Any) -> None:
         """Neither if the server ends it, nor if we do."""
         revisions = await self.write(3)
         stays, stops = await self.watcher(), await self.watcher()
         await self.etcd.compact(revisions[-1])
-        _, error = await self.rest(self.away.watcher(self.keys(), start_revision=revisions[0]))
-        self.assertIsInstance(error, Compacted)
+        with self.assertRaises(Compacted):
+            await self.soon(self.away.watcher(self.keys(), start_revision=revisions[0]).__anext__())
         stops.stop()
         revisions = await self.write(1)
         self.assertEqual([event.mod_revision for event in await self.take(stays, 1)], revisions)
-        self.assertEqual(self.proxy.accepted, 1)
+        self.assertEqual((self.proxy.accepted, stays.losses), (1, 0))
 
     async def test_slow_consumer_holds_up_nobody(self: Any) -> None:
         """The server keeps what one watch does not take, and sends what others and calls do."""

@@ -47,8 +47,11 @@ SAYS = {
     "etcd.iterate(": "b'config/mode' b'dark'",
     "etcd.create(": "b'value'",
     ".otherwise(": "taken by b'berta'",
-    "if event.is_delete:": "delete b'config/colour'",
+    "if event.is_delete:\n            break": "delete b'config/colour'",
+    'on_compacted="resync"': "a copy [b'config/mode']",
     "lease.when_lost()": "at work",
+    "session.protect(": "in a session",
+    "config.fresh()": "mirrored b'dark' 1",
     "etcd.stats()": "KV.Range calls: 1 retries: 0 failures: {}",
     "cluster.isolate": "another one led: True",
     "proxy.cut_answer": "there it is: b'value'",
@@ -72,8 +75,8 @@ SAYS_LIKE = {
 }
 """The same as patterns, with the version of the server and the scheme of the transport put in."""
 
-FOLLOW, RUN = "async def follow(", "def run("
-"""In the snippets that only make a function; it is called by tests of its own."""
+RUN = "def run("
+"""In the snippet that only makes a function; it is called by a test of its own."""
 
 PROGRAM = """
 import sys
@@ -120,10 +123,6 @@ class Snippet:
     def at(self, place: str) -> Snippet:
         """With the server at this host and port, and with a second, or more, for what happens at its dots."""
         return attrs.evolve(self, code=self.code.replace(PLACE, place).replace("\n...\n", MEANWHILE))
-
-    def with_more(self, code: str) -> Snippet:
-        """With this at its end."""
-        return attrs.evolve(self, code=f"{self.code}\n{code}\n")
 
     async def run(self, *given: Any) -> Any:
         namespace: dict[str, Any] = {}
@@ -189,12 +188,12 @@ class Text(SynchronousTestCase):
         self.assertEqual({}, {line: names for line, names in unknown.items() if names})
 
     def test_what_is_expected_is_there(self) -> None:
-        expected = [*SAYS, *SAYS_LIKE, FOLLOW, RUN]
+        expected = [*SAYS, *SAYS_LIKE, RUN]
         found = {text: sum(text in snippet.code for snippet in snippets()) for text in expected}
         self.assertEqual({text: 1 for text in expected}, found)
 
     def test_what_is_printed_is_expected(self) -> None:
-        expected = [*SAYS, *SAYS_LIKE, FOLLOW]
+        expected = [*SAYS, *SAYS_LIKE]
         printing = [snippet for snippet in snippets() if re.search(r"\bprint\b", snippet.code)]
         unexpected = [snippet.code for snippet in printing if not any(text in snippet.code for text in expected)]
         self.assertEqual([], unexpected)
@@ -238,31 +237,6 @@ class Guide(RealCase):
                 if text in snippet.code:
                     pattern = says.replace("VERSION", re.escape(self.server.label)).replace("SCHEME", self.scheme)
                     self.assertTrue([line for line in printed if re.fullmatch(pattern, line)], printed)
-
-    async def test_follow(self: Any) -> None:
-        """Nothing is lost and nothing is told twice, though the server is restarted meanwhile."""
-        told: list[str] = []
-
-        def note(*words: object) -> None:
-            told.append(" ".join(map(str, words)))
-
-        follow = await snippet_with(FOLLOW).with_more("return follow").run(self.reactor, None, note)
-        keys = [b"followed/%d" % number for number in range(60)]
-        etcd = self.client()
-        following = self.soon(follow(self.reactor, etcd, KeySet(b"followed/", prefix=True)))
-        await self.until(lambda: told)
-        for key in keys[:30]:
-            await self.etcd.set(key, b"")
-        await self.own.restart()
-        # some come while nobody watches
-        later = self.client()
-        for key in keys[30:]:
-            await later.set(key, b"")
-        last = f"put {keys[-1]!r}"
-        await self.until(lambda: last in told)
-        self.assertEqual(told, ["there is []", *(f"put {key!r}" for key in keys)])
-        await etcd.close()
-        self.assertIsNone(await following)
 
     async def test_run(self: Any) -> None:
         """A program that is ended by SIGTERM leaves its blocks: the lock is free, and no lease is left."""

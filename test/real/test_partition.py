@@ -597,12 +597,6 @@ class Watches(PartitionCase):
         async for event in watch:
             seen.append((event.key, event.mod_revision))
 
-    async def started(self: Any, etcd: Client, start_revision: Optional[int]) -> Optional[Watch]:
-        try:
-            return await etcd.watcher(self.keys(), start_revision=start_revision).when_started()
-        except (Unavailable, Timeout):
-            return None
-
     async def created(self: Any, etcd: Client, key: bytes) -> None:
         try:
             await etcd.create(key, b"")
@@ -611,7 +605,7 @@ class Watches(PartitionCase):
             pass
 
     async def moves(self: Any, member: EtcdProcess) -> None:
-        """A watch at this member ends when that is cut off; and goes on elsewhere where it was."""
+        """A watch at this member leaves it when that is cut off; and goes on elsewhere where it was."""
         etcd, writer = self.client_first_at(member), self.client_at(*self.but(member), timeout=4)
         watch = await etcd.watcher(self.keys()).when_started()
         self.assertEqual(await self.watchers(member.url), 1)
@@ -630,14 +624,11 @@ class Watches(PartitionCase):
         running = self.beside(write)
         await self.until(lambda: seen)
         self.cluster.isolate(member)
-        with self.assertRaises(NoLeader) as caught:
-            await self.soon(reading)
-        self.assertEqual((caught.exception.call, caught.exception.endpoint), ("Watch.Watch", self.url_of(member)))
+        await self.until(lambda: watch.losses)
+        await self.until(lambda: watch.state == "live")
+        self.assertEqual(await self.watchers(member.url), 0)
         missed = watch.revision + 1
         await self.until(lambda: written[-1][1] > missed + 5)
-        watch = await self.until(lambda: self.started(etcd, missed))
-        self.assertEqual(await self.watchers(member.url), 0)
-        reading = Deferred.fromCoroutine(self.collect(watch, seen))
         await self.end(running)
         await self.until(lambda: seen[-1] == written[-1])
         watch.stop()
@@ -646,8 +637,8 @@ class Watches(PartitionCase):
 
     async def test_balancer_under_network_partition_watch_leader(self: Any) -> None:
         """
-        BalancerUnderNetworkPartitionWatchLeader: a watch at a leader that is isolated ends with NoLeader; the next one
-        of the same client is at the majority, and from where the first one was none of its changes is missing.
+        BalancerUnderNetworkPartitionWatchLeader: a watch at a leader that is isolated goes on at the majority, and none
+        of its changes is missing.
         """
         await self.moves(self.leader)
 
@@ -657,26 +648,27 @@ class Watches(PartitionCase):
 
     async def test_watch_with_require_leader(self: Any) -> None:
         """
-        WatchWithRequireLeader: a watch of a client that does not require a leader stays open where the others end, and
-        tells what has happened when the member is back.
+        WatchWithRequireLeader: a watch of a client that does not require a leader stays open where the others are lost,
+        and tells what has happened when the member is back; so do the others.
         """
         url = self.url_of(self.follower)
         strict, patient = self.client(url), self.client(url, require_leader=False)
-        ended = await strict.watcher(self.keys()).when_started()
+        lost = await strict.watcher(self.keys()).when_started()
         stubborn = await patient.watcher(self.keys()).when_started()
         await self.cut_off(self.follower)
-        with self.assertRaises(NoLeader) as caught:
-            await self.soon(ended.when_stopped())
-        self.assertEqual((caught.exception.code, caught.exception.endpoint), (14, url))
+        await self.until(lambda: lost.losses)
         await self.refused(strict.watcher(self.keys()).when_started())
         late = await patient.watcher(self.keys()).when_started()
         first = Deferred.fromCoroutine(stubborn.__anext__())
         await self.client_at(*self.but(self.follower)).set(self.key(b"a"), b"1")
         self.assertEqual(await self.watchers(self.follower.url), 2)
         self.assertNoResult(first)
+        self.assertEqual((stubborn.losses, late.losses), (0, 0))
         await self.healed()
         self.assertEqual((await self.soon(first)).key, self.key(b"a"))
-        self.assertEqual((await self.soon(late.__anext__())).key, self.key(b"a"))
+        for watch in (late, lost):
+            self.assertEqual((await self.soon(watch.__anext__())).key, self.key(b"a"))
+            await watch.stop()
 
 
 @on_every_server_at_length()

@@ -77,7 +77,8 @@ class _Tls(RealCase):
     async def assert_works(self: Any, etcd: Client) -> None:
         await etcd.set(b"key", b"value")
         self.assertEqual((await etcd.get(b"key")).kvs[0].value, b"value")
-        await etcd.watcher(b"key").when_started()
+        async with etcd.watcher(b"key"):
+            pass
 
     async def told(self: Any, etcd: Client, kind: type[Error] = TLSFailed) -> str:
         """What a write, a read and a watch fail with at once, that were certainly not carried out."""
@@ -302,7 +303,8 @@ class ClientCertificate(_Tls):
         """Makes one, and uses it: natively one is made when that of before has ended."""
         if self.scheme == NATIVE:
             await self.drop(etcd)
-        await etcd.watcher(b"key").when_started()
+        async with etcd.watcher(b"key"):
+            pass
 
     async def drop(self: Any, etcd: Client) -> None:
         for connection in list(etcd._calls._transport._connections._open):

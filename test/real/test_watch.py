@@ -12,7 +12,19 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import deferLater
 
 from test.real.base import RealCase, on_every_server, on_newest_server
-from txetcd import Closed, Compacted, Event, KeySet, OpDel, OpSet, Timeout, Transaction, Unavailable, Watch
+from txetcd import (
+    Backoff,
+    Closed,
+    Compacted,
+    Event,
+    KeySet,
+    OpDel,
+    OpSet,
+    Timeout,
+    Transaction,
+    Unavailable,
+    Watch,
+)
 from txetcd.errors import WatchRangeEmpty
 from txetcd.watch import BUFFER
 
@@ -766,7 +778,7 @@ class Idle(WatchCase):
 
 @on_every_server()
 class Hurt(WatchCase):
-    """The server stops, crashes, or is silent."""
+    """The server stops, crashes, or is silent: whoever watches learns of it only that it takes longer."""
 
     is_writing = True
 
@@ -774,72 +786,81 @@ class Hurt(WatchCase):
         self.own = await self.own_server()
         self.own_etcd = self.client(self.own.url)
 
-    async def test_stopped_server(self: Any) -> None:
-        """SIGTERM: what had arrived is told first."""
+    async def write_again(self: Any, name: bytes = b"again") -> int:
+        """Sets a key as soon as that can be done; the revision."""
+        async with self.client(self.own.url, retry=Backoff()) as etcd:
+            return (await etcd.set(self.key(name), b"")).header.revision
+
+    async def test_restarted_server(self: Any) -> None:
+        """What had arrived, and what happens later."""
         watch = await self.watcher(etcd=self.own_etcd)
         revisions = await self.write(5, etcd=self.own_etcd)
         await self.until(lambda: self.waiting(watch) == 5)
         await self.own.restart()
         self.assertEqual(watch.revision, revisions[0] - 1)
-        events, error = await self.rest(watch)
-        self.assertEqual([event.mod_revision for event in events], revisions)
-        self.assertEqual(watch.revision, revisions[-1])
-        self.assertIsInstance(error, Unavailable)
-        self.assertEqual((error.call, error.endpoint), ("Watch.Watch", self.spoken(self.own.url)))
+        revisions.append(await self.write_again())
+        self.assertEqual([event.mod_revision for event in await self.take(watch, 6)], revisions)
+        self.assertGreater(watch.losses, 0)
+        self.assertEqual(watch.state, "live")
 
     async def test_killed_server(self: Any) -> None:
-        """SIGKILL: what had arrived is told first."""
+        """SIGKILL, of a watch with two key sets."""
         watch = await self.watcher([self.key(b"00000"), self.keys()], etcd=self.own_etcd)
         revisions = await self.write(5, etcd=self.own_etcd)
         await self.until(lambda: self.waiting(watch) == 6)
         await self.own.kill()
-        events, error = await self.rest(watch)
+        events = await self.take(watch, 6)
         self.assertEqual(sorted(event.mod_revision for event in events), sorted([revisions[0], *revisions]))
-        self.assertIsInstance(error, Unavailable)
-        await self.assertFailure(watch.when_stopped(), Unavailable)
-        await self.assertFailure(watch.add(self.key(b"b")), Unavailable)
+        await self.until(lambda: watch.state != "live")
+        adding = watch.add(self.key(b"again"))
+        await self.own.start()
+        await self.soon(adding)
+        last = await self.write_again()
+        self.assertEqual([event.mod_revision for event in await self.take(watch, 2)], [last, last])
 
     async def test_killed_server_and_a_callback(self: Any) -> None:
         events: list[Event] = []
         watching = self.own_etcd.watch(self.keys(), events.append, start_revision=2)
-        await self.write(1, etcd=self.own_etcd)
+        revisions = await self.write(1, etcd=self.own_etcd)
         await self.until(lambda: events)
         await self.own.kill()
-        await self.assertFailure(self.soon(watching), Unavailable)
+        await self.own.start()
+        revisions.append(await self.write_again())
+        await self.until(lambda: len(events) == 2)
+        self.assertEqual([event.mod_revision for event in events], revisions)
+        watching.cancel()
+        self.assertIsNone(await watching)
 
     async def test_killed_server_and_a_slow_consumer(self: Any) -> None:
         watch = await self.watcher(etcd=self.own_etcd)
         revisions = await self.write(PLENTY, MEGABYTE, etcd=self.own_etcd)
         await self.crash(self.own)
-        events, error = await self.rest(watch)
-        self.assertIsInstance(error, Unavailable)
-        again = await self.watcher(etcd=self.own_etcd, start_revision=watch.revision + 1)
-        events += await self.take(again, len(revisions) - len(events))
+        events = await self.take(watch, len(revisions))
         self.assertEqual([event.mod_revision for event in events], revisions)
 
-    async def test_resumed_by_hand_amid_writes(self: Any) -> None:
-        """Nothing is missed and, with one key set, nothing repeated; whatever the crash has done to the writes."""
+    async def test_amid_writes(self: Any) -> None:
+        """Nothing is missed and nothing repeated; whatever the crash has done to the writes."""
         begin = (await self.own_etcd.set(self.key(b"begin"), b"")).header.revision
-        watch = await self.watcher(etcd=self.own_etcd, start_revision=begin + 1)
+        watch = await self.watcher(etcd=self.own_etcd)
+        both = await self.watcher([self.keys(b"%d" % number) for number in range(4)], etcd=self.own_etcd)
         writers = [Deferred.fromCoroutine(self.write_on(number)) for number in range(4)]
         events: list[Event] = []
-        for _ in range(2):
+        for hurt in (self.own.restart, lambda: self.crash(self.own), self.own.restart, lambda: self.crash(self.own)):
             events += await self.take(watch, 50)
-            await self.crash(self.own)
-            rest, error = await self.rest(watch)
-            self.assertIsInstance(error, Unavailable)
-            events += rest
-            watch = await self.watcher(etcd=self.own_etcd, start_revision=watch.revision + 1)
+            await hurt()
         # not cancelled: one that was sent could still be applied, behind the end
         self.is_writing = False
         for writer in writers:
             await writer
-        end = (await self.own_etcd.set(self.key(b"end"), b"")).header.revision
+        end = await self.write_again(b"end")
         while not events or events[-1].mod_revision < end:
             events += await self.take(watch, 1)
+        self.assertEqual([event.mod_revision for event in events], list(range(begin + 1, end + 1)))
         all_of_it = await self.watcher(etcd=self.client(self.own.url), start_revision=begin + 1)
         self.assertEqual(events, await self.take(all_of_it, len(events)))
-        self.assertEqual([event.mod_revision for event in events], list(range(begin + 1, end + 1)))
+        told = await self.take(both, len(events) - 1)
+        self.assertEqual(sorted(told, key=lambda event: event.mod_revision), events[:-1])
+        self.assertGreaterEqual(watch.losses, 4)
 
     async def write_on(self: Any, number: int) -> None:
         count = 0
@@ -851,131 +872,29 @@ class Hurt(WatchCase):
                 await deferLater(self.reactor, 0.01)
             count += 1
 
-    async def test_resumed_by_hand_with_two_key_sets(self: Any) -> None:
-        sets = [KeySet(self.key(b"a/"), prefix=True), KeySet(self.key(b"b/"), prefix=True)]
-        watch = await self.watcher(sets, etcd=self.own_etcd)
-        written = []
-        for number in range(10):
-            name = b"ab"[number % 2 :][:1] + b"/%d" % number
-            written.append((await self.own_etcd.set(self.key(name), b"")).header.revision)
-        events = await self.take(watch, 10)
-        await self.own.kill()
-        await self.rest(watch)
-        await self.own.start()
-        for name in (b"a/new", b"b/new"):
-            written.append((await self.own_etcd.set(self.key(name), b"")).header.revision)
-        again = await self.watcher(sets, etcd=self.own_etcd, start_revision=watch.revision + 1)
-        while {event.mod_revision for event in events} < set(written):
-            events += await self.take(again, 1)
-        for prefix in sets:
-            revisions = [event.mod_revision for event in events if event.key in prefix]
-            self.assertEqual(sorted(set(revisions)), [revision for revision in written if revision in revisions])
-
-    async def test_resumed_before_any_event(self: Any) -> None:
+    async def test_before_any_event(self: Any) -> None:
         """A watch from now on that was lost before anything came: what came meanwhile is not missed."""
         await self.write(3, etcd=self.own_etcd)
         watch = await self.watcher(etcd=self.own_etcd)
-        await self.own.kill()
-        await self.rest(watch)
-        await self.own.start()
-        missed = (await self.own_etcd.set(self.key(b"a"), b"missed")).header.revision
-        again = await self.watcher(etcd=self.own_etcd, start_revision=watch.revision + 1)
-        self.assertEqual([event.mod_revision for event in await self.take(again, 1)], [missed])
-
-    async def follow(self: Any, keys: KeySet, state: dict[bytes, bytes], told: list[Any], again: Any) -> None:
-        """
-        The loop of the guide: what the keys are, and every change.
-
-        :param told: ``None`` for what was read, and the revision of each change.
-        :param again: called before it begins once more.
-        """
-        done = None
-        while True:
-            try:
-                if done is None:
-                    found = await self.own_etcd.get(keys)
-                    state.clear()
-                    state.update((kv.key, kv.value) for kv in found.kvs)
-                    told.append(None)
-                    done = found.header.revision
-                async with self.own_etcd.watcher(keys, start_revision=done + 1) as watch:
-                    async for event in watch:
-                        state.pop(event.key, None)
-                        if event.is_put:
-                            state[event.key] = event.value
-                        told.append(event.mod_revision)
-                        done = watch.revision
-                return
-            except Compacted:
-                done = None
-            except (Unavailable, Timeout):
-                await again()
-
-    async def test_followed_through_restarts(self: Any) -> None:
-        """Every change is told once, however often the server is stopped and killed amid writes."""
-        begin = (await self.own_etcd.set(self.key(b"begin"), b"")).header.revision
-        state: dict[bytes, bytes] = {}
-        told: list[Any] = []
-
-        def again() -> Deferred[None]:
-            return deferLater(self.reactor, 0.05)
-
-        following = Deferred.fromCoroutine(self.follow(self.keys(), state, told, again))
-        await self.until(lambda: told)
-        writers = [Deferred.fromCoroutine(self.write_on(number)) for number in range(4)]
-        for hurt in (self.own.restart, lambda: self.crash(self.own), self.own.restart):
-            count = len(told)
-            await self.until(lambda count=count: len(told) > count + 50)
-            await hurt()
-        # not cancelled: one that was sent could still be applied, behind the end
-        self.is_writing = False
-        for writer in writers:
-            await writer
-        end = (await self.own_etcd.set(self.key(b"end"), b"")).header.revision
-        await self.until(lambda: told[-1] == end)
-        self.assertEqual(told, [None, *range(begin + 1, end + 1)])
-        found = await self.own_etcd.get(self.keys())
-        self.assertEqual(state, {kv.key: kv.value for kv in found.kvs})
-        await self.own_etcd.close()
-        await self.soon(following)
-
-    async def test_followed_past_a_compaction(self: Any) -> None:
-        """What was compacted while nobody watched is read again."""
-        state: dict[bytes, bytes] = {}
-        told: list[Any] = []
-        gates: list[Deferred[None]] = []
-
-        def again() -> Deferred[None]:
-            gates.append(Deferred())
-            return gates[-1]
-
-        await self.own_etcd.set(self.key(b"gone"), b"")
-        following = Deferred.fromCoroutine(self.follow(self.keys(), state, told, again))
-        await self.until(lambda: told)
-        first = (await self.own_etcd.set(self.key(b"a"), b"1")).header.revision
-        await self.until(lambda: told[-1] == first)
         await self.own.restart()
-        await self.until(lambda: gates)
-        await self.own_etcd.delete(self.key(b"gone"))
-        await self.own_etcd.set(self.key(b"a"), b"2")
-        second = (await self.own_etcd.set(self.key(b"b"), b"3")).header.revision
-        await self.own_etcd.compact(second)
-        gates.pop().callback(None)
-        await self.until(lambda: told[-1] is None)
-        self.assertEqual(state, {self.key(b"a"): b"2", self.key(b"b"): b"3"})
-        third = (await self.own_etcd.delete(self.key(b"a"))).header.revision
-        await self.until(lambda: told[-1] == third)
-        self.assertEqual((told, state), ([None, first, None, third], {self.key(b"b"): b"3"}))
-        await self.own_etcd.close()
-        await self.soon(following)
+        # perhaps before the watch is there again
+        missed = await self.write_again()
+        self.assertEqual([event.mod_revision for event in await self.take(watch, 1)], [missed])
 
-    async def test_no_server(self: Any) -> None:
+    async def test_never_there(self: Any) -> None:
+        """Of a client that tries everything once, a watch fails as a call does; of others it comes later."""
         await self.own.kill()
         watch = self.own_etcd.watcher(self.keys())
         await self.assertFailure(self.soon(watch.when_started()), Unavailable)
         await self.assertFailure(self.soon(self.own_etcd.watch(self.keys(), print)), Unavailable)
+        patient = self.client(self.own.url, retry=Backoff()).watcher(self.keys())
+        self.addCleanup(patient.stop)
+        await self.own.start()
+        await self.soon(patient.when_started())
+        last = await self.write_again()
+        self.assertEqual([event.mod_revision for event in await self.take(patient, 1)], [last])
 
-    async def test_silent_server(self: Any) -> None:
+    async def test_silent_at_first(self: Any) -> None:
         etcd = self.client(self.own.url, timeout=4)
         await self.pause(self.own)
         watch = etcd.watcher([self.key(b"a"), self.key(b"b")])
@@ -985,16 +904,44 @@ class Hurt(WatchCase):
         self.own.resume()
         # the client is as good as new
         live = await self.watcher(etcd=etcd)
-        await etcd.set(self.key(b"a"), b"", timeout=10)
+        await etcd.set(self.key(b"a"), b"", timeout=60)
         await self.take(live, 1)
 
-    async def test_pause_during_a_watch(self: Any) -> None:
+    async def test_short_silence(self: Any) -> None:
         watch = await self.watcher(etcd=self.own_etcd)
         await self.pause(self.own)
         setting = self.own_etcd.set(self.key(b"a"), b"")
         self.own.resume()
         await setting
         await self.take(watch, 1)
+
+    async def test_long_silence(self: Any) -> None:
+        """It is noticed, within seconds that can be chosen, and the server left."""
+        etcd = self.client(self.own.url, liveness=3, timeout=3)
+        watch = await self.watcher(etcd=etcd)
+        await self.pause(self.own)
+        await self.until(lambda: watch.state != "live")
+        self.own.resume()
+        last = await self.write_again()
+        self.assertEqual([event.mod_revision for event in await self.take(watch, 1)], [last])
+        self.assertGreater(watch.losses, 0)
+
+    async def test_silence_of_the_keys(self: Any) -> None:
+        """When nothing happens, nothing is lost by making sure that the server is there."""
+        etcd = self.client(self.own.url, liveness=0.2)
+        watch = await self.watcher([self.key(b"00000"), self.keys()], etcd=etcd)
+        revisions = []
+        for _ in range(5):
+            await deferLater(self.reactor, 0.5)
+            revisions += await self.write(2, etcd=etcd)
+        told = [event.mod_revision for event in await self.take(watch, 15)]
+        self.assertEqual(sorted(told), sorted([*revisions, *revisions[::2]]))
+        self.assertEqual(watch.losses, 0)
+        watch.stop()
+        await self.until(self.nobody_watches)
+
+    async def nobody_watches(self: Any) -> bool:
+        return bool(await self.watchers(self.own.url) == 0)
 
     async def test_closed_client(self: Any) -> None:
         """Also with more than one key set."""

@@ -35,8 +35,11 @@ class Etcd(Protocol):
         self,
         key: Union[bytes, KeySet],
         *,
+        keys_only: Optional[bool] = None,
         limit: Optional[int] = None,
         max_create_revision: Optional[int] = None,
+        min_mod_revision: Optional[int] = None,
+        revision: Optional[int] = None,
         sort_order: Optional[str] = None,
         sort_target: Optional[str] = None,
     ) -> Deferred[Range]:

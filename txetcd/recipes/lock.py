@@ -9,15 +9,16 @@ from typing import Any, Optional
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import deferLater
 
+from .._backoff import ASK_AGAIN
 from .._check import check_int, check_key, check_seconds
-from .._context import LeftBehind, until, within
+from .._context import LeftBehind, within
 from ..errors import (
     Closed,
-    Compacted,
     Error,
     Expired,
     LeaseNotFound,
     LockReleased,
+    RevisionError,
     SessionExpired,
     Timeout,
     Unavailable,
@@ -26,7 +27,6 @@ from ..keyset import KeySet
 from ..lease import MAX_TIME_TO_LIVE, Lease, is_left
 from ..ops import Comp, CompCreated, OpGet, OpSet, Transaction
 from ..values import Outcome, Range
-from ..watch import LOOK_AGAIN, WATCH_AGAIN
 from ._etcd import Etcd
 
 TIME_TO_LIVE = 60
@@ -184,10 +184,10 @@ class Lock:
                 if before is None:
                     # a watch says nothing of our own key, which goes with the lease
                     return self._check_there(await self._etcd.get(key))
-                await until(self._until_deleted(*before), self._etcd.reactor, LOOK_AGAIN)
-            except (Unavailable, Timeout, Compacted):
-                # the watch was lost, not the place in the queue: that is kept, as long as the lease is
-                await deferLater(self._etcd.reactor, WATCH_AGAIN)
+                await self._until_deleted(*before)
+            except (Unavailable, Timeout, RevisionError):
+                # an outage; the place in the queue is kept as long as the lease is
+                await deferLater(self._etcd.reactor, ASK_AGAIN)
 
     def _check_there(self, mine: Range) -> None:
         if not mine.kvs:
@@ -202,10 +202,13 @@ class Lock:
         return (found.kvs[0].key, found.header.revision + 1) if found.kvs else None
 
     async def _until_deleted(self, key: bytes, revision: int) -> None:
-        async with self._etcd.watcher(key, start_revision=revision) as watch:
+        watch = self._etcd.watcher(key, start_revision=revision)
+        try:
             async for event in watch:
                 if event.is_delete:
                     return
+        finally:
+            watch.stop()
 
     # --- while it is held
 

@@ -48,6 +48,8 @@ and when the network between the members fails, while each still answers its cli
             cluster.isolate(await cluster.leader())
             ...
 
+Whether what a watch has told is what has happened, all of it and nothing twice: :class:`WatchRecord`.
+
 POSIX only: the servers are controlled with signals.
 """
 
@@ -57,6 +59,7 @@ from ._identity import namespace
 from ._process import EtcdProcess
 from ._proxy import FaultyProxy
 from ._relay import ProxyConnection
+from ._watchcheck import History, Violation, WatchRecord
 
 __all__ = [
     "EtcdCluster",
@@ -64,7 +67,10 @@ __all__ = [
     "EtcdNotFound",
     "EtcdProcess",
     "FaultyProxy",
+    "History",
     "ProxyConnection",
+    "Violation",
+    "WatchRecord",
     "find_etcd",
     "namespace",
 ]

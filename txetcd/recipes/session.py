@@ -1,0 +1,173 @@
+"""
+A session: a lease that lasts as long as its owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Optional, TypeVar, Union
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from .._check import check_int
+from ..errors import Error, SessionExpired
+from ..lease import MAX_TIME_TO_LIVE, Lease
+from ._etcd import Etcd
+
+TIME_TO_LIVE = 60
+"""Seconds that a session outlives an owner that has died: the default of Go's ``concurrency.Session``."""
+
+T = TypeVar("T")
+
+_log = Logger()
+
+
+class Session:
+    """
+    A lease that lasts as long as its owner: it is renewed until the session is closed, and revoked then. What stands on
+    it, as keys that are set with ``lease=session.lease``, goes with it.
+
+    * Nobody believes in it longer than the server does: :attr:`is_alive` is counted from the *sending* of the last
+      renewal that was answered, by a clock that cannot be set. So it may be lost here a little earlier than there.
+    * A process that is stopped for longer than *time_to_live* (a debugger, a laptop that is closed) does not notice
+      meanwhile, and others act on the end of the session: what must not be done after that is to be made to depend on a
+      key of the session, in a transaction.
+    * It costs a call to begin, a renewal three times in each *time_to_live*, and a call to end.
+
+    ``async with Session(etcd) as session:`` begins and closes it.
+
+    :param etcd: a :class:`~txetcd.Client`.
+    :param time_to_live: seconds (``int``) that it outlives an owner that has died, or was cut off.
+    """
+
+    def __init__(self, etcd: Etcd, time_to_live: int = TIME_TO_LIVE) -> None:
+        self._etcd = etcd
+        self._time_to_live = check_int("time_to_live", time_to_live, minimum=1, maximum=MAX_TIME_TO_LIVE)
+        self._lease: Optional[Lease] = None
+        self._has_begun = self._is_closed = False
+
+    def start(self) -> Deferred[Session]:
+        """
+        Begins it (``LeaseGrant``); once.
+
+        :returns: a Deferred that fires with this session. It fails as :meth:`Client.lease <txetcd.Client.lease>` does,
+            which also tells what cancelling does; it can be started again then.
+        :raises RuntimeError: if it was started before.
+        """
+        if self._has_begun:
+            raise RuntimeError(f"{self!r} was started before")
+        self._has_begun = True
+        granting = self._etcd.lease(self._time_to_live, keep_alive=True)
+        return granting.addCallbacks(self._began, self._not_begun)
+
+    def _began(self, lease: Lease) -> Session:
+        self._lease = lease
+        return self
+
+    def _not_begun(self, failure: Failure) -> Failure:
+        self._has_begun = False
+        return failure
+
+    @property
+    def lease(self) -> Lease:
+        """
+        The :class:`~txetcd.Lease`, to attach keys to.
+
+        :raises RuntimeError: if it has not begun.
+        """
+        if self._lease is None:
+            raise RuntimeError(f"{self!r} has not begun")
+        return self._lease
+
+    @property
+    def lease_id(self) -> int:
+        """
+        The id of the lease (``int``).
+
+        :raises RuntimeError: if it has not begun.
+        """
+        return self.lease.lease_id
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has begun, and is neither lost nor closed, as far as can be known here (``bool``)."""
+        return self._lease is not None and not self._is_closed and self._lease.state == "alive"
+
+    def when_lost(self) -> Deferred[None]:
+        """
+        Waits for its end: it could not be renewed in time, somebody has revoked it, or it was closed, as by closing the
+        client.
+
+        :returns: a Deferred that fires with ``None``. Cancelling it ends the waiting, not the session.
+        :raises RuntimeError: if it has not begun.
+        """
+        return succeed(None) if self._is_closed else self.lease.when_lost()
+
+    def protect(self, work: Union[Deferred[T], Coroutine[Any, Any, T]]) -> Deferred[T]:
+        """
+        Lets something be done as long as the session lasts, and no longer.
+
+        :param work: a Deferred, or a coroutine. It is cancelled when the session is lost.
+        :returns: a Deferred that fires as *work* does. It fails with :class:`~txetcd.errors.SessionExpired` if the
+            session was lost before that, whatever has come of *work*; and also if that was noticed only now, because
+            the process was stopped. Cancelling it cancels *work*.
+        :raises RuntimeError: if it has not begun; *work* is cancelled then.
+        """
+        working = Deferred.fromCoroutine(work) if isinstance(work, Coroutine) else work
+        try:
+            lost = self.when_lost()
+        except RuntimeError:
+            working.addErrback(lambda failure: failure.trap(CancelledError))
+            working.cancel()
+            raise
+        watching = lost.addCallbacks(lambda _: working.cancel(), lambda _: None)
+        return working.addBoth(self._protected, watching)
+
+    def _protected(self, result: Any, watching: Deferred[None]) -> Any:
+        watching.cancel()
+        if self.is_alive:
+            return result
+        if isinstance(result, Failure) and not result.check(CancelledError, Error):
+            # a fault of its own says more
+            return result
+        return Failure(SessionExpired(None, f"{self!r} was lost while it was needed"))
+
+    def close(self) -> Deferred[None]:
+        """
+        Ends it (``LeaseRevoke``): the keys that are attached to it are deleted. It is not renewed any more, whatever
+        comes of this.
+
+        :returns: a Deferred that fires with ``None``, at once if it was closed before, or has not begun. It fails with
+            :class:`~txetcd.Expired` if it had been lost already, or as every call; then it is tried again behind your
+            back, see :meth:`Lease.revoke <txetcd.Lease.revoke>`. Cancelling it ends the call.
+        """
+        if self._is_closed or self._lease is None:
+            return succeed(None)
+        self._is_closed = True
+        return self._lease.revoke().addCallback(lambda _: None)
+
+    async def __aenter__(self) -> Session:
+        """Begins it."""
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        """Closes it; raises what that fails with, unless the block has raised something itself."""
+        try:
+            await self.close()
+        except Error as reason:
+            if error is None:
+                raise
+            _log.warn(
+                "closing {session} after {error!r} failed too: {reason!r}", session=self, error=error, reason=reason
+            )
+
+    def __repr__(self) -> str:
+        if self._lease is None:
+            return f"<Session {'BEGINNING' if self._has_begun else 'NEW'}>"
+        state = "CLOSED" if self._is_closed else "ALIVE" if self.is_alive else "LOST"
+        return f"<Session {self._lease.lease_id:x} {state}>"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from test.properties import PROPERTY
-from txetcd import _protobuf, _runs
+from txetcd import _runs
 from txetcd import _schema as schema
 from txetcd._garbage import LARGE
 from txetcd._protobuf import _DECODERS, decode

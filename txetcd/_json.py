@@ -235,11 +235,12 @@ def _message_decoder(message: schema.Message) -> Decoder:
     lines = []
     for attribute in attrs.fields(cls):
         field = fields[attribute.name]
-        decode = _field_decoder(field, attribute.default is attrs.NOTHING)
-        names[f"read_{field.name}"] = _converted(decode, attribute.converter)
+        read = _field_decoder(field, attribute.default is attrs.NOTHING)
+        names[f"read_{field.name}"] = _converted(read, attribute.converter)
         lines.append(f"new.{attribute.name} = read_{field.name}(get({field.name!r}))")
     body = ["get = document.get", "new = draft()", *lines, "new.__class__ = cls", "return new"]
-    return compiled("decode", text("def decode(document):", body), names)
+    decode: Decoder = compiled("decode", text("def decode(document):", body), names)
+    return decode
 
 
 def _converted(decode: Decoder, convert: Optional[Callable[[Any], Any]]) -> Decoder:

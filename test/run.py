@@ -152,15 +152,19 @@ def run(names: list[str], directory: str = "_trial_temp") -> Tally:
     return tally
 
 
-def run_server(
-    label: str, path: str, names: list[str], is_newest: bool, schemes: str
-) -> tuple[Counts, list[str]]:
+def run_server(number: int, names: list[str]) -> tuple[Counts, list[str]]:
     """The tests against one server, in a process of its own: how they ended, and its complaints."""
-    from test.servers import ELSEWHERE
+    from test.servers import AT_LENGTH, ELSEWHERE, LONG, NEWEST, SERVERS
 
-    variables = {ELSEWHERE: "0" if is_newest else "1", SCHEMES: schemes}
+    server = SERVERS[number]
+    is_newest = server is NEWEST
+    variables = {
+        ELSEWHERE: "0" if is_newest else "1",
+        LONG: "all" if server in AT_LENGTH else "newest",
+        SCHEMES: schemes_for(number, is_newest),
+    }
     # what the older servers add to the coverage is not worth the time that measuring takes
-    return run_child(label, ["--server", path, *names], is_newest, variables)
+    return run_child(server.label, ["--server", server.path, *names], is_newest, variables)
 
 
 def schemes_for(number: int, is_newest: bool) -> str:
@@ -199,17 +203,15 @@ def run_child(
 
 def run_servers(names: list[str], others: list[str], jobs: int) -> tuple[Counts, list[str]]:
     """The tests against all servers, and the *others*: how they ended, and complaints."""
-    from test.servers import NEWEST, SERVERS
+    from test.servers import SERVERS
 
     total, found = Counts(), []
     with ThreadPoolExecutor(jobs) as pool:
         runs = [pool.submit(run_child, "no server", others)] if others else []
         # the newest first, for which there are the most
         runs += [
-            pool.submit(
-                run_server, server.label, server.path, part, server is NEWEST, schemes_for(number, server is NEWEST)
-            )
-            for number, server in reversed(list(enumerate(SERVERS)))
+            pool.submit(run_server, number, part)
+            for number in reversed(range(len(SERVERS)))
             for part in parts_of(names)
         ]
         for run in runs:

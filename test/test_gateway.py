@@ -174,6 +174,17 @@ class RequestTests(GatewayCase):
             self.gateway._headers.of(Metadata(), number / 10)
         self.assertLessEqual(len(self.gateway._headers._made), 1000)
 
+    def test_no_cookies(self) -> None:
+        """What something between us and etcd would have us remember is not kept."""
+        first = self.get()
+        wire = self.network.accept()
+        wire.send(response(json.dumps(FOUND).encode(), headers="Set-Cookie: a=b\r\n"))
+        self.assertEqual(self.successResultOf(first), RANGE)
+        second = self.get()
+        self.assertNotIn("cookie", wire.requests[-1].headers)
+        wire.answer(FOUND)
+        self.assertEqual(self.successResultOf(second), RANGE)
+
     def test_empty_request(self) -> None:
         """A request without a field is an empty object."""
         answered = self.calls.call(schema.LEASE_LEASES, Empty())

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent / PACKAGE
 
 LADDER = [
     ("L0", "errors _check _version"),
-    ("L0", "keyset _lines _url _backoff _host _frames _fields _varint _codegen _quotes"),
+    ("L0", "keyset _lines _url _backoff _host _frames _fields _varint _codegen _garbage _quotes"),
     ("L0", "values"),
     ("L1", "ops _messages"),
     ("L1", "_schema"),

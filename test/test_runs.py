@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from test.properties import PROPERTY
-from txetcd import _protobuf, _runs
+from txetcd import _runs
 from txetcd import _schema as schema
+from txetcd._garbage import LARGE
 from txetcd._protobuf import _DECODERS, decode
 from txetcd._varint import varint
 from txetcd.errors import ProtocolViolation
@@ -247,7 +248,7 @@ class AnswerTests(SynchronousTestCase):
 
     def test_garbage_is_left(self) -> None:
         """While a large answer is decoded, no garbage is collected, but it is as before then; also if it is none."""
-        value = bytes(_protobuf._LARGE)
+        value = bytes(LARGE)
         large = sized(TAG, written(key_value(b"k", 5, value)))
         seen: list[bool] = []
         decoder = _DECODERS["RangeResponse"]

@@ -17,6 +17,8 @@ from typing import Any, Callable, Optional
 import attrs
 
 from . import _schema as schema
+from ._codegen import compiled, draft, text
+from ._garbage import LARGE, garbage_left
 from ._quotes import PLAIN, Quotes
 from .errors import (
     CANCELLED,
@@ -223,21 +225,26 @@ def _field_decoder(field: schema.Field, is_required: bool) -> Decoder:
 
 
 def _message_decoder(message: schema.Message) -> Decoder:
+    """
+    What decodes a message, written as one would by hand. Hot: of the 4 us that a key-value takes, 1 us is the parser's.
+    With a loop over the fields, and a call of the frozen class, it takes 6 us.
+    """
     cls = message.cls
     fields = {field.attribute: field for field in message.fields}
-    plan = []
+    names: dict[str, Any] = {"cls": cls, "draft": draft(cls)}
+    lines = []
     for attribute in attrs.fields(cls):
         field = fields[attribute.name]
-        plan.append((field.name, _field_decoder(field, attribute.default is attrs.NOTHING)))
-
-    def decode(document: Any) -> Any:
-        get = document.get
-        values = []
-        for name, read in plan:
-            values.append(read(get(name)))
-        return cls(*values)
-
+        read = _field_decoder(field, attribute.default is attrs.NOTHING)
+        names[f"read_{field.name}"] = _converted(read, attribute.converter)
+        lines.append(f"new.{attribute.name} = read_{field.name}(get({field.name!r}))")
+    body = ["get = document.get", "new = draft()", *lines, "new.__class__ = cls", "return new"]
+    decode: Decoder = compiled("decode", text("def decode(document):", body), names)
     return decode
+
+
+def _converted(decode: Decoder, convert: Optional[Callable[[Any], Any]]) -> Decoder:
+    return decode if convert is None else lambda value: convert(decode(value))
 
 
 def _choice_decoder(choice: schema.Choice) -> Decoder:
@@ -280,6 +287,13 @@ def decode(rpc: schema.Rpc, status: int, body: bytes, quotes: Quotes = PLAIN) ->
     """
     if status != OK:
         raise error_of(status, body, quotes)
+    if len(body) < LARGE:
+        return _answer(rpc, body, quotes)
+    with garbage_left():
+        return _answer(rpc, body, quotes)
+
+
+def _answer(rpc: schema.Rpc, body: bytes, quotes: Quotes) -> Any:
     return decode_line(rpc, body, quotes) if rpc.is_stream else _message(rpc, _parse(body, quotes), body, quotes)
 
 

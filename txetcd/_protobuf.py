@@ -27,10 +27,8 @@ all there is raises ``IndexError``. ``old`` is the value of the same field that 
 
 from __future__ import annotations
 
-import gc
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Callable, Optional
 
@@ -39,6 +37,7 @@ import attrs
 from . import _schema as schema
 from ._check import INT64_MAX, UINT64_MAX
 from ._codegen import compiled, draft, indented, text
+from ._garbage import LARGE, garbage_left
 from ._runs import key_values
 from ._varint import long_number, read_varint, varint
 from .errors import ProtocolViolation
@@ -480,33 +479,14 @@ def decode(rpc: schema.Rpc, data: bytes) -> Any:
     """
     decoder = _DECODERS[rpc.response]
     try:
-        if len(data) < _LARGE:
+        if len(data) < LARGE:
             return decoder(data, 0, len(data), _CHOICES_WITHIN, None)
-        with _garbage_left():
+        with garbage_left():
             return decoder(data, 0, len(data), _CHOICES_WITHIN, None)
     except (IndexError, ValueError, RecursionError) as error:
         # that of a text has the text in it, which may be a secret
         cause = None if isinstance(error, UnicodeDecodeError) else error
         raise ProtocolViolation(f"not a {rpc.response}: {_what_is_wrong(error)}") from cause
-
-
-_LARGE = 1024 * 1024
-"""Bytes of a message that becomes thousands of objects."""
-
-
-@contextmanager
-def _garbage_left() -> Iterator[None]:
-    """
-    Lets no garbage be collected meanwhile. With every few thousand objects that are made, and none of which can be
-    garbage yet, the collector would look at all there are: of 50,000 key-values that takes as long as to decode them.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _what_is_wrong(error: Exception) -> str:

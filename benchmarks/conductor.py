@@ -80,7 +80,7 @@ def _request(client: Client, workload: Workload, callers: int, plan: Plan, is_wa
 
 
 def _compare(runners: Sequence[Runner], workload: Workload, callers: int, plan: Plan) -> list[Measured]:
-    print(f"{workload.name}, callers: {callers}", flush=True)
+    print(f"{workload.name}, {workload.crowd}: {callers}", flush=True)
     rounds: dict[str, list[dict[str, Any]]] = {runner.client.name: [] for runner in runners}
     errors: dict[str, str] = {}
     for is_warm in _rounds(workload, plan):

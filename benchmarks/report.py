@@ -49,8 +49,9 @@ def _parts(results: Results, facts: dict[str, Any]) -> Iterator[tuple[str, str]]
     for workload in WORKLOADS:
         measured = results.of(workload.name)
         if measured and workload.is_timed:
-            yield f"{workload.title}: requests a second, by callers", _by_callers(workload, measured, lambda m: m.rate)
-            yield f"{workload.title}: own CPU, us a request", _by_callers(workload, measured, lambda m: m.cpu)
+            title, unit = workload.title, workload.unit
+            yield f"{title}: {unit}s a second, by {workload.crowd}", _by_callers(workload, measured, lambda m: m.rate)
+            yield f"{title}: own CPU, us per {unit}", _by_callers(workload, measured, lambda m: m.cpu)
     for name in ("put", "get", "mixed"):
         yield f"Latency of {name}, us, {CROWD} callers", _latencies(results.of(name))
     yield "Memory, MiB", _memory(results)

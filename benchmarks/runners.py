@@ -6,6 +6,7 @@ What the conductor asks for figures: a worker in a process of its own. A program
 from __future__ import annotations
 
 import subprocess
+import sys
 import tempfile
 from threading import Timer
 from typing import Any, Protocol
@@ -54,7 +55,7 @@ class Worker:
         self._errors = tempfile.TemporaryFile()
         command = [python_of(client.environment), "-m", f"benchmarks.workers.{client.worker}"]
         self._process = subprocess.Popen(
-            [*command, f"{client.scheme}://{host_and_port}"],
+            [*command, f"{client.scheme}://{host_and_port}", sys.executable],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -17,6 +17,8 @@ class Workload:
     :ivar callers: how many call at a time, one measurement after the other.
     :ivar is_for_all: whether all clients can be asked; else only this package.
     :ivar is_timed: whether it ends when time is up; else after a number of calls.
+    :ivar unit: what is counted.
+    :ivar crowd: what its callers are.
     """
 
     name: str
@@ -24,6 +26,8 @@ class Workload:
     callers: tuple[int, ...]
     is_for_all: bool = True
     is_timed: bool = True
+    unit: str = "request"
+    crowd: str = "callers"
 
 
 WORKLOADS = (
@@ -31,6 +35,7 @@ WORKLOADS = (
     Workload("get", "Get of 9 bytes", (1, 16, 64, 256)),
     Workload("mixed", "80 % get, 15 % put, 5 % transactions of 4 puts; 100 bytes, 1,000 keys", (64,)),
     Workload("range", "Range of 50,000 keys of 100 bytes", (1,)),
+    Workload("events", "Watch events of 100 bytes", (1, 16), unit="event", crowd="watches"),
     Workload("layer", "Put, above the transport only", (1,), is_for_all=False),
     # the last one: it leaves millions of revisions behind
     Workload("transaction", "Transaction of 64 puts of 100 bytes", (16,)),

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from benchmarks import clients, environments, ratios, report, tools, workloads
 from benchmarks.conductor import PROGRAMS, Plan, steps
 from benchmarks.results import Measured, Results
-from benchmarks.workers import loads, shared
+from benchmarks.workers import events, loads, shared
 
 NATIVE, AETCD, ETCETRA = "txetcd-native", "aetcd", "etcetra"
 
@@ -190,6 +190,77 @@ class LoadTests(SynchronousTestCase):
                 loads.check_range(part)
 
 
+class FakePipe:
+    """Notes what the writer of events is permitted."""
+
+    def __init__(self) -> None:
+        self.permitted = 0
+        self.is_closed = False
+
+    def write(self, data: bytes) -> None:
+        self.permitted += len(data)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class EventTests(SynchronousTestCase):
+    """How a writer is kept as fast as the watches."""
+
+    def flow(self, watches: int, seconds: float) -> tuple[FakePipe, list[events.Reader]]:
+        """All of which have started."""
+        self.patch(shared, "resident", lambda: 2048)
+        pipe = FakePipe()
+        self.measured = events.Flow(pipe, watches, seconds)
+        readers = [events.Reader(self.measured) for _ in range(watches)]
+        for reader in readers:
+            self.assertEqual(pipe.permitted, 0)
+            reader.started()
+        return pipe, readers
+
+    def read(self, reader: events.Reader, transactions: int = 1) -> None:
+        """What the writer writes."""
+        for key, value in transactions * loads.event_puts():
+            self.assertFalse(reader.seen(key, value))
+
+    def test_pace(self) -> None:
+        """The slowest watch sets it; how far the others are does not matter."""
+        pipe, (first, second) = self.flow(2, 1e6)
+        begun = events.IN_FLIGHT // 2
+        self.assertEqual(pipe.permitted, begun)
+        self.read(first)
+        self.assertEqual(pipe.permitted, begun)
+        self.read(second)
+        self.assertEqual((pipe.permitted, pipe.is_closed), (begun + 1, False))
+
+    def test_over(self) -> None:
+        """When time is up, what is on its way is still read, and counted for each watch."""
+        pipe, readers = self.flow(2, 0)
+        for reader in readers:
+            self.assertFalse(pipe.is_closed)
+            self.read(reader, pipe.permitted)
+        self.assertTrue(pipe.is_closed)
+        self.assertEqual(pipe.permitted, events.IN_FLIGHT // 2)
+        self.assertEqual(self.measured.figures["operations"], events.IN_FLIGHT * loads.TRANSACTION_PUTS)
+
+    def test_many(self) -> None:
+        """Each of them has something to read, however many there are."""
+        self.assertEqual(self.flow(2 * events.IN_FLIGHT, 1e6)[0].permitted, 1)
+
+    def test_end(self) -> None:
+        """The last event, as bytes or as a text. It is none of those that are measured."""
+        _, (reader,) = self.flow(1, 1e6)
+        self.assertTrue(reader.seen(loads.EVENTS_END, b""))
+        self.assertTrue(reader.seen(loads.EVENTS_END.decode(), ""))
+        self.assertNotIn(loads.EVENTS_END, dict(loads.event_puts()))
+
+    def test_strange(self) -> None:
+        """A key without its value is an error."""
+        _, (reader,) = self.flow(1, 1e6)
+        with self.assertRaises(ValueError):
+            reader.seen(loads.event_puts()[0][0], b"")
+
+
 class ToolTests(SynchronousTestCase):
     """What programs write."""
 
@@ -263,6 +334,12 @@ class RatioTests(SynchronousTestCase):
         for have, verdict in ((0.4, "aim"), (0.6, "enough"), (0.7, "short")):
             self.assertEqual(ratios.Ratio("", have, 0.6, 0.4, is_cost=True).verdict, verdict)
         self.assertEqual(ratios.Ratio("", 9.0, 1.0).verdict, "enough")
+
+    def test_events(self) -> None:
+        """What is counted has its name, and one peer is the measure."""
+        ours, theirs = (measured(name, 100, cpu, 16, "events") for name, cpu in ((NATIVE, 3), (AETCD, 6)))
+        line = self.lines(ours, theirs, measured(ETCETRA, 1, 1, 16, "events"))
+        self.assertAlmostEqual(line["txetcd-native, events, 16 callers: CPU per event / aetcd"].have or 0, 0.5)
 
     def test_only_some(self) -> None:
         """A peer that cannot does not count; with none there is nothing to compare."""
@@ -410,6 +487,6 @@ class TableTests(SynchronousTestCase):
     def test_workloads(self) -> None:
         """Workers know those that are for all."""
         for workload in workloads.WORKLOADS:
-            if workload.is_for_all:
+            if workload.is_for_all and workload.unit == "request":
                 next(loads.calls(FakeClient(), workload.name))()
         self.assertNotIn("endurance", workloads.USUAL)

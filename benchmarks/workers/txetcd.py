@@ -15,11 +15,11 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import deferLater
 
-from txetcd import Client, OpSet, Revision, Transaction
+from txetcd import Client, KeySet, OpSet, Revision, Transaction
 from txetcd._calls import Calls
 from txetcd._counters import Counters
 
-from . import loads, shared, twisted_crowd
+from . import events, loads, shared, twisted_crowd
 
 #: In how many parts the many calls are made; memory is looked at after each.
 PARTS = 10
@@ -42,6 +42,14 @@ class Adapter:
     async def range(self, start: bytes, end: bytes) -> None:
         found = await self._client.get(start, range_end=end)
         loads.check_range((kv.key, kv.value) for kv in found.kvs)
+
+    async def watch(self, reader: events.Reader) -> None:
+        watch = self._client.watcher(KeySet(loads.EVENTS_PREFIX, prefix=True))
+        async with watch:
+            reader.started()
+            async for event in watch:
+                if reader.seen(event.key, event.value):
+                    break
 
     def put_all(self, pairs: list[tuple[bytes, bytes]]) -> Any:
         return self._client.submit(Transaction([], [OpSet(key, value) for key, value in pairs], []))
@@ -109,7 +117,7 @@ def connect(reactor: Any, url: str) -> twisted_crowd.Answer:
     client = Adapter(Client(reactor, url))
 
     async def answer(request: dict[str, Any]) -> dict[str, Any]:
-        return await workloads.get(request["workload"], partial(twisted_crowd.crowd, client))(request)
+        return await workloads.get(request["workload"], partial(twisted_crowd.answer, client))(request)
 
     async def of_layer(request: dict[str, Any]) -> dict[str, Any]:
         return await layer(reactor, above_transport(reactor, url), request["seconds"])

@@ -395,6 +395,16 @@ class ReportTests(SynchronousTestCase):
         self.assertIn("txetcd native  1,000  20.0  21.0  22.0", text)
         self.assertNotIn("Many puts", text)
 
+    def test_held(self) -> None:
+        """How many there were and are, what they took, and what they take."""
+        more = {"growth": 2048, "sockets": 1, "held": 30.0, "held_cpu": 0.6}
+        watches = Measured("watches", 1, NATIVE, [one_round(1024, left=1023, **more)])
+        leases = Measured("leases", 1, NATIVE, [one_round(1000, left=999, **more)])
+        text = report.report(Results([watches, leases]), {})
+        for expected in ((1024, 1023, 1.0, 1, 2.0, 2.0, 20.0), (1000, 999, 1.0, 1, 2.0, 1.2)):
+            cells = " +".join(f"{cell:,}" if isinstance(cell, int) else report.number(cell) for cell in expected)
+            self.assertRegex(text, rf"txetcd native +{cells}\n")
+
 
 class FakeRunner:
     """Answers at once, and notes its turn in what all share."""
@@ -405,6 +415,7 @@ class FakeRunner:
         self._turns = turns
         self._error = error
         self.requests: list[dict[str, Any]] = []
+        self.restarts = 0
 
     def can(self, workload: str) -> bool:
         return workload != "range"
@@ -414,6 +425,9 @@ class FakeRunner:
         self.requests.append(request)
         return {"error": self._error} if self._error else one_round(len(self._turns))
 
+    def restart(self) -> None:
+        self.restarts += 1
+
     def stop(self) -> None:
         """It does not run."""
 
@@ -421,11 +435,11 @@ class FakeRunner:
 class ConductorTests(SynchronousTestCase):
     """Whose turn it is."""
 
-    def measure(self, workload: str, *runners: FakeRunner) -> Results:
+    def measure(self, workload: str, *runners: FakeRunner, **more: Any) -> Results:
         """Two rounds."""
         chosen = [one for one in workloads.WORKLOADS if one.name == workload]
         with contextlib.redirect_stdout(io.StringIO()):
-            return Results([found for step in steps(runners, Plan(chosen, 2, 0.1, 10)) for found in step()])
+            return Results([found for step in steps(runners, Plan(chosen, 2, 0.1, **more)) for found in step()])
 
     def test_in_turn(self) -> None:
         """After a round to warm up, which does not count, the clients take turns."""
@@ -458,11 +472,21 @@ class ConductorTests(SynchronousTestCase):
         self.assertEqual(turns, [NATIVE] * 3)
 
     def test_counted(self) -> None:
-        """Many calls are made once, without a warm-up."""
-        turns: list[str] = []
-        runner = FakeRunner(NATIVE, turns)
-        self.assertEqual(len(self.measure("endurance", runner).measured[0].rounds), 1)
-        self.assertEqual(runner.requests, [{"workload": "endurance", "callers": 64, "count": 10}])
+        """Many of something are measured once, without a warm-up, by one that has done nothing before."""
+        runner = FakeRunner(NATIVE, [])
+        self.assertEqual(len(self.measure("endurance", runner, count=10).measured[0].rounds), 1)
+        self.assertEqual(runner.requests, [{"workload": "endurance", "callers": 64, "count": 10, "hold": 0.0}])
+        self.assertEqual(runner.restarts, 1)
+        self.measure("mixed", runner)
+        self.assertEqual(runner.restarts, 1)
+
+    def test_held(self) -> None:
+        """As many, and for as long, as the table says or the command line."""
+        runner = FakeRunner(NATIVE, [])
+        self.measure("leases", runner)
+        self.measure("leases", runner, count=2, hold=0.5)
+        sizes = [(request["count"], request["hold"]) for request in runner.requests]
+        self.assertEqual(sizes, [(1_000, 60.0), (2, 0.5)])
 
 
 class TableTests(SynchronousTestCase):
@@ -485,8 +509,9 @@ class TableTests(SynchronousTestCase):
         self.assertLessEqual(set(clients.PEERS), set(names))
 
     def test_workloads(self) -> None:
-        """Workers know those that are for all."""
+        """Workers know those that are for all. What is measured by default takes minutes, not hours."""
         for workload in workloads.WORKLOADS:
             if workload.is_for_all and workload.unit == "request":
                 next(loads.calls(FakeClient(), workload.name))()
-        self.assertNotIn("endurance", workloads.USUAL)
+        unusual = {workload.name for workload in workloads.WORKLOADS} - set(workloads.USUAL)
+        self.assertEqual(unusual, {"endurance"})

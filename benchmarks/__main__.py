@@ -65,6 +65,7 @@ async def measure(reactor: Any, client: Client, url: str, options: argparse.Name
         options.rounds,
         options.seconds,
         options.count,
+        options.hold,
     )
 
     chosen = [one for one in CLIENTS if one.name in options.clients]
@@ -137,7 +138,8 @@ def parse(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add("--seconds", type=float, default=2.0, help="of each client in each round (default: %(default)s)")
     add("--workloads", type=names(workloads), default=",".join(USUAL), help="by default %(default)s; or endurance")
     add("--clients", type=names(clients), default=",".join(clients), help="by default all: %(default)s")
-    add("--count", type=int, default=1_000_000, help="calls of the workload endurance (default: %(default)s)")
+    add("--count", type=int, help="of watches, of leases, or of calls of endurance (default: what is in the table)")
+    add("--hold", type=float, help="seconds for which watches and leases are held (default: what is in the table)")
     add("--output", type=Path, default=ROOT / "docs", help="where the files go (default: docs)")
     return parser.parse_args(arguments)
 

@@ -8,7 +8,7 @@ round, in each of them every client once. Only one measures at a time.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Callable, Iterable, Iterator, Sequence
+from typing import Any, Callable, Iterable, Iterator, Optional, Sequence
 
 import attrs
 
@@ -28,13 +28,15 @@ class Plan:
     How much to measure.
 
     :ivar seconds: of each round.
-    :ivar count: how many calls, where they are counted.
+    :ivar count: how many, of what is counted; ``None`` for what the workloads say.
+    :ivar hold: for how many seconds these are held; ``None`` for what the workloads say.
     """
 
     workloads: Sequence[Workload]
     rounds: int
     seconds: float
-    count: int
+    count: Optional[int] = None
+    hold: Optional[float] = None
 
 
 def start(clients: Iterable[Client], host_and_port: str, results: Results) -> list[Runner]:
@@ -68,7 +70,7 @@ def steps(runners: Sequence[Runner], plan: Plan) -> Iterator[Callable[[], list[M
 
 
 def _rounds(workload: Workload, plan: Plan) -> list[bool]:
-    """Of each round, whether it counts. Many calls are made once, and are warm enough in themselves."""
+    """Of each round, whether it counts. What is counted is measured once, and is warm enough in itself."""
     return [False, *plan.rounds * [True]] if workload.is_timed else [True]
 
 
@@ -76,11 +78,12 @@ def _request(client: Client, workload: Workload, callers: int, plan: Plan, is_wa
     request: dict[str, Any] = {"workload": workload.name, "callers": callers}
     if workload.is_timed:
         return {**request, "seconds": plan.seconds * (1 if is_warm else client.warm_up)}
-    return {**request, "count": plan.count}
+    count = workload.count if plan.count is None else plan.count
+    return {**request, "count": count, "hold": workload.hold if plan.hold is None else plan.hold}
 
 
 def _compare(runners: Sequence[Runner], workload: Workload, callers: int, plan: Plan) -> list[Measured]:
-    print(f"{workload.name}, callers: {callers}", flush=True)
+    print(f"{workload.name}, {workload.crowd}: {callers}", flush=True)
     rounds: dict[str, list[dict[str, Any]]] = {runner.client.name: [] for runner in runners}
     errors: dict[str, str] = {}
     for is_warm in _rounds(workload, plan):
@@ -88,6 +91,8 @@ def _compare(runners: Sequence[Runner], workload: Workload, callers: int, plan: 
             name = runner.client.name
             if name in errors:
                 continue
+            if not workload.is_timed:
+                runner.restart()
             answer = runner.ask(_request(runner.client, workload, callers, plan, is_warm))
             if "error" in answer:
                 errors[name] = answer["error"]

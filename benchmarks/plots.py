@@ -43,6 +43,9 @@ CROWD = 64
 #: The workloads whose requests or answers are large.
 LARGE = ("transaction", "range")
 
+#: How many watches the plot of events shows.
+WATCHES = 16
+
 #: How many labels there is room for beside the plot of puts.
 LABELS = 20
 
@@ -56,6 +59,8 @@ def draw(results: Results, directory: Path) -> None:
             _save(_latency(results), directory / "benchmarks-latency.svg")
         if any(results.of(name) for name in LARGE):
             _save(_large(results), directory / "benchmarks-large.svg")
+        if _of_crowd(results, "events", WATCHES):
+            _save(_events(results), directory / "benchmarks-events.svg")
 
 
 def _save(figure: Any, path: Path) -> None:
@@ -160,6 +165,17 @@ def _large(results: Results) -> Any:
         clients = {client.name: client for client in CLIENTS}
         _bars(axes, [(clients[one.client], one.rate) for one in results.of(workload.name)])
         axes.set_title(f"{workload.title}\n(a second; more is better)")
+    figure.tight_layout()
+    return figure
+
+
+def _events(results: Results) -> Any:
+    figure, panels = pyplot.subplots(1, 2, figsize=(9.6, 3.6))
+    found = _of_crowd(results, "events", WATCHES)
+    _bars(panels[0], [(client, measured.rate) for client, measured in found])
+    panels[0].set_title(f"watch events a second, {WATCHES} watches\n(more is better)")
+    _bars(panels[1], [(client, measured.cpu) for client, measured in found])
+    panels[1].set_title(f"own CPU of an event, µs, {WATCHES} watches\n(less is better)")
     figure.tight_layout()
     return figure
 

@@ -10,6 +10,12 @@ import attrs
 
 from .clients import GRPC_PEERS, PEERS
 from .results import Measured, Results
+from .workloads import WORKLOADS
+
+#: How many watches read the events that are compared: the most that are measured.
+WATCHES = 16
+
+UNITS = {workload.name: workload.unit for workload in WORKLOADS}
 
 Figure = Callable[[Measured], Optional[float]]
 
@@ -68,6 +74,9 @@ def _native(results: Results) -> Iterator[Ratio]:
             yield by.ratio(callers, cpu, GRPC_PEERS, peers, 0.6, 0.4)
         yield _Comparison(results, workload, "txetcd-native-pypy").ratio(64, rate, GRPC_PEERS, peers, 2.0, 2.5)
     yield _Comparison(results, "range", "txetcd-native").ratio(1, rate, PEERS, "best peer", 1.0)
+    events = _Comparison(results, "events", "txetcd-native")
+    yield events.ratio(WATCHES, rate, ["aetcd"], "aetcd", 1.0)
+    yield events.ratio(WATCHES, cpu, ["aetcd"], "aetcd", 0.7, 0.4)
 
 
 def _gateway(results: Results) -> Iterator[Ratio]:
@@ -77,6 +86,7 @@ def _gateway(results: Results) -> Iterator[Ratio]:
         yield by.ratio(64, rate, ["etcd3gw"], "etcd3gw", 3.0)
         pypy = _Comparison(results, workload, "txetcd-gateway-pypy")
         yield pypy.ratio(64, rate, ["txaioetcd"], "txaioetcd on CPython", 2.0)
+    yield _Comparison(results, "events", "txetcd-gateway").ratio(WATCHES, cpu, ["aetcd"], "aetcd", 0.9)
 
 
 @attrs.frozen
@@ -103,7 +113,7 @@ class _Comparison:
         own = self._figure(callers, figure, self.ours)
         best = (min if is_cost else max)(values) if values else None
         have = own / best if own is not None and best is not None else None
-        of_what = "CPU per request" if is_cost else "throughput"
+        of_what = f"CPU per {UNITS[self.workload]}" if is_cost else "throughput"
         who = f"{callers} caller{'s' if callers > 1 else ''}"
         return Ratio(f"{self.ours}, {self.workload}, {who}: {of_what} / {called}", have, least, aim, is_cost)
 

@@ -8,7 +8,7 @@ from typing import Any, Callable, Iterator, Optional, Sequence
 
 from .clients import CLIENTS
 from .ratios import Ratio, ratios
-from .results import PERCENTILES, Measured, Results
+from .results import PERCENTILES, Measured, Results, Round
 from .workloads import WORKLOADS, Workload
 
 Cell = Callable[[Measured], Optional[float]]
@@ -49,11 +49,14 @@ def _parts(results: Results, facts: dict[str, Any]) -> Iterator[tuple[str, str]]
     for workload in WORKLOADS:
         measured = results.of(workload.name)
         if measured and workload.is_timed:
-            yield f"{workload.title}: requests a second, by callers", _by_callers(workload, measured, lambda m: m.rate)
-            yield f"{workload.title}: own CPU, us a request", _by_callers(workload, measured, lambda m: m.cpu)
+            title, unit = workload.title, workload.unit
+            yield f"{title}: {unit}s a second, by {workload.crowd}", _by_callers(workload, measured, lambda m: m.rate)
+            yield f"{title}: own CPU, us per {unit}", _by_callers(workload, measured, lambda m: m.cpu)
     for name in ("put", "get", "mixed"):
         yield f"Latency of {name}, us, {CROWD} callers", _latencies(results.of(name))
     yield "Memory, MiB", _memory(results)
+    yield "Idle watches", _watches(results.of("watches"))
+    yield "Leases, kept alive", _leases(results.of("leases"))
     yield "Endurance", _endurance(results.of("endurance"))
     yield "Versions", _versions(results)
     yield "Wanted", wanted(ratios(results))
@@ -102,6 +105,35 @@ def _versions(results: Results) -> str:
         for client, versions in results.versions.items()
     }
     return "\n".join(f"* {label}: {made_of}" for label, made_of in lines.items())
+
+
+def _watches(measured: Sequence[Measured]) -> str:
+    """What it takes to set them up, and to have them."""
+    head = ["client", "watches", "live", "seconds to set up", "connections", "MiB more", "KiB each", "CPU, ms a second"]
+    rows = [
+        [*_held(one, found), *map(number, (found["growth"] / 1024, found["growth"] / found["operations"], busy))]
+        for one in measured
+        for found in one.rounds
+        for busy in [1e3 * found["held_cpu"] / found["held"]]
+    ]
+    return table(head, rows) if rows else ""
+
+
+def _leases(measured: Sequence[Measured]) -> str:
+    """What it takes to grant them, and to keep them."""
+    head = ["client", "leases", "alive", "seconds to grant", "connections", "MiB more", "CPU, s a minute"]
+    rows = [
+        [*_held(one, found), *map(number, (found["growth"] / 1024, 60 * found["held_cpu"] / found["held"]))]
+        for one in measured
+        for found in one.rounds
+    ]
+    return table(head, rows) if rows else ""
+
+
+def _held(one: Measured, found: Round) -> list[str]:
+    """How many there were, how many were left in the end, and what they had in common."""
+    counts = [f"{found['operations']:,}", f"{found['left']:,}", number(found["elapsed"]), str(found["sockets"])]
+    return [LABELS[one.client], *counts]
 
 
 def _endurance(measured: Sequence[Measured]) -> str:

@@ -6,6 +6,7 @@ What the conductor asks for figures: a worker in a process of its own. A program
 from __future__ import annotations
 
 import subprocess
+import sys
 import tempfile
 from threading import Timer
 from typing import Any, Protocol
@@ -38,6 +39,9 @@ class Runner(Protocol):
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Measures once: the figures, or ``{"error": ...}``."""
 
+    def restart(self) -> None:
+        """Begins anew, with the memory and the connections of one that has done nothing yet."""
+
     def stop(self) -> None:
         """It is needed no more."""
 
@@ -53,17 +57,16 @@ class Worker:
         self.client = client
         self._errors = tempfile.TemporaryFile()
         command = [python_of(client.environment), "-m", f"benchmarks.workers.{client.worker}"]
-        self._process = subprocess.Popen(
-            [*command, f"{client.scheme}://{host_and_port}"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-        )
-        self.hello = self._read(PATIENCE)
+        self._command = [*command, f"{client.scheme}://{host_and_port}", sys.executable]
+        self._start()
         if "error" in self.hello:
             self.stop()
             raise Unavailable(self.hello["error"])
+
+    def _start(self) -> None:
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(self._command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=self._errors)
+        self.hello = self._read(PATIENCE)
 
     def can(self, workload: str) -> bool:
         """Workers know all workloads of their kind; that theirs cannot do one, they tell."""
@@ -77,6 +80,11 @@ class Worker:
         except OSError:
             return self._ended()
         return self._read(LONG_PATIENCE if "count" in request else PATIENCE + request["seconds"])
+
+    def restart(self) -> None:
+        """A process that has not begun well is told of when it is asked."""
+        self.stop()
+        self._start()
 
     def stop(self) -> None:
         """It may be in the middle of something, for which somebody waits in another thread."""

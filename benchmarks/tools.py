@@ -57,6 +57,9 @@ class Program:
         self.learn(request, found)
         return {**found, "cpu": cpu}
 
+    def restart(self) -> None:
+        """It begins anew every time."""
+
     def stop(self) -> None:
         """It does not run."""
 

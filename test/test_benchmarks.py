@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from benchmarks import clients, environments, ratios, report, tools, workloads
 from benchmarks.conductor import PROGRAMS, Plan, steps
 from benchmarks.results import Measured, Results
-from benchmarks.workers import loads, shared
+from benchmarks.workers import events, loads, shared
 
 NATIVE, AETCD, ETCETRA = "txetcd-native", "aetcd", "etcetra"
 
@@ -190,6 +190,77 @@ class LoadTests(SynchronousTestCase):
                 loads.check_range(part)
 
 
+class FakePipe:
+    """Notes what the writer of events is permitted."""
+
+    def __init__(self) -> None:
+        self.permitted = 0
+        self.is_closed = False
+
+    def write(self, data: bytes) -> None:
+        self.permitted += len(data)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class EventTests(SynchronousTestCase):
+    """How a writer is kept as fast as the watches."""
+
+    def flow(self, watches: int, seconds: float) -> tuple[FakePipe, list[events.Reader]]:
+        """All of which have started."""
+        self.patch(shared, "resident", lambda: 2048)
+        pipe = FakePipe()
+        self.measured = events.Flow(pipe, watches, seconds)
+        readers = [events.Reader(self.measured) for _ in range(watches)]
+        for reader in readers:
+            self.assertEqual(pipe.permitted, 0)
+            reader.started()
+        return pipe, readers
+
+    def read(self, reader: events.Reader, transactions: int = 1) -> None:
+        """What the writer writes."""
+        for key, value in transactions * loads.event_puts():
+            self.assertFalse(reader.seen(key, value))
+
+    def test_pace(self) -> None:
+        """The slowest watch sets it; how far the others are does not matter."""
+        pipe, (first, second) = self.flow(2, 1e6)
+        begun = events.IN_FLIGHT // 2
+        self.assertEqual(pipe.permitted, begun)
+        self.read(first)
+        self.assertEqual(pipe.permitted, begun)
+        self.read(second)
+        self.assertEqual((pipe.permitted, pipe.is_closed), (begun + 1, False))
+
+    def test_over(self) -> None:
+        """When time is up, what is on its way is still read, and counted for each watch."""
+        pipe, readers = self.flow(2, 0)
+        for reader in readers:
+            self.assertFalse(pipe.is_closed)
+            self.read(reader, pipe.permitted)
+        self.assertTrue(pipe.is_closed)
+        self.assertEqual(pipe.permitted, events.IN_FLIGHT // 2)
+        self.assertEqual(self.measured.figures["operations"], events.IN_FLIGHT * loads.TRANSACTION_PUTS)
+
+    def test_many(self) -> None:
+        """Each of them has something to read, however many there are."""
+        self.assertEqual(self.flow(2 * events.IN_FLIGHT, 1e6)[0].permitted, 1)
+
+    def test_end(self) -> None:
+        """The last event, as bytes or as a text. It is none of those that are measured."""
+        _, (reader,) = self.flow(1, 1e6)
+        self.assertTrue(reader.seen(loads.EVENTS_END, b""))
+        self.assertTrue(reader.seen(loads.EVENTS_END.decode(), ""))
+        self.assertNotIn(loads.EVENTS_END, dict(loads.event_puts()))
+
+    def test_strange(self) -> None:
+        """A key without its value is an error."""
+        _, (reader,) = self.flow(1, 1e6)
+        with self.assertRaises(ValueError):
+            reader.seen(loads.event_puts()[0][0], b"")
+
+
 class ToolTests(SynchronousTestCase):
     """What programs write."""
 
@@ -264,6 +335,12 @@ class RatioTests(SynchronousTestCase):
             self.assertEqual(ratios.Ratio("", have, 0.6, 0.4, is_cost=True).verdict, verdict)
         self.assertEqual(ratios.Ratio("", 9.0, 1.0).verdict, "enough")
 
+    def test_events(self) -> None:
+        """What is counted has its name, and one peer is the measure."""
+        ours, theirs = (measured(name, 100, cpu, 16, "events") for name, cpu in ((NATIVE, 3), (AETCD, 6)))
+        line = self.lines(ours, theirs, measured(ETCETRA, 1, 1, 16, "events"))
+        self.assertAlmostEqual(line["txetcd-native, events, 16 callers: CPU per event / aetcd"].have or 0, 0.5)
+
     def test_only_some(self) -> None:
         """A peer that cannot does not count; with none there is nothing to compare."""
         cannot = Measured("range", 1, AETCD, [], "too large")
@@ -318,6 +395,16 @@ class ReportTests(SynchronousTestCase):
         self.assertIn("txetcd native  1,000  20.0  21.0  22.0", text)
         self.assertNotIn("Many puts", text)
 
+    def test_held(self) -> None:
+        """How many there were and are, what they took, and what they take."""
+        more = {"growth": 2048, "sockets": 1, "held": 30.0, "held_cpu": 0.6}
+        watches = Measured("watches", 1, NATIVE, [one_round(1024, left=1023, **more)])
+        leases = Measured("leases", 1, NATIVE, [one_round(1000, left=999, **more)])
+        text = report.report(Results([watches, leases]), {})
+        for expected in ((1024, 1023, 1.0, 1, 2.0, 2.0, 20.0), (1000, 999, 1.0, 1, 2.0, 1.2)):
+            cells = " +".join(f"{cell:,}" if isinstance(cell, int) else report.number(cell) for cell in expected)
+            self.assertRegex(text, rf"txetcd native +{cells}\n")
+
 
 class FakeRunner:
     """Answers at once, and notes its turn in what all share."""
@@ -328,6 +415,7 @@ class FakeRunner:
         self._turns = turns
         self._error = error
         self.requests: list[dict[str, Any]] = []
+        self.restarts = 0
 
     def can(self, workload: str) -> bool:
         return workload != "range"
@@ -337,6 +425,9 @@ class FakeRunner:
         self.requests.append(request)
         return {"error": self._error} if self._error else one_round(len(self._turns))
 
+    def restart(self) -> None:
+        self.restarts += 1
+
     def stop(self) -> None:
         """It does not run."""
 
@@ -344,11 +435,11 @@ class FakeRunner:
 class ConductorTests(SynchronousTestCase):
     """Whose turn it is."""
 
-    def measure(self, workload: str, *runners: FakeRunner) -> Results:
+    def measure(self, workload: str, *runners: FakeRunner, **more: Any) -> Results:
         """Two rounds."""
         chosen = [one for one in workloads.WORKLOADS if one.name == workload]
         with contextlib.redirect_stdout(io.StringIO()):
-            return Results([found for step in steps(runners, Plan(chosen, 2, 0.1, 10)) for found in step()])
+            return Results([found for step in steps(runners, Plan(chosen, 2, 0.1, **more)) for found in step()])
 
     def test_in_turn(self) -> None:
         """After a round to warm up, which does not count, the clients take turns."""
@@ -381,11 +472,21 @@ class ConductorTests(SynchronousTestCase):
         self.assertEqual(turns, [NATIVE] * 3)
 
     def test_counted(self) -> None:
-        """Many calls are made once, without a warm-up."""
-        turns: list[str] = []
-        runner = FakeRunner(NATIVE, turns)
-        self.assertEqual(len(self.measure("endurance", runner).measured[0].rounds), 1)
-        self.assertEqual(runner.requests, [{"workload": "endurance", "callers": 64, "count": 10}])
+        """Many of something are measured once, without a warm-up, by one that has done nothing before."""
+        runner = FakeRunner(NATIVE, [])
+        self.assertEqual(len(self.measure("endurance", runner, count=10).measured[0].rounds), 1)
+        self.assertEqual(runner.requests, [{"workload": "endurance", "callers": 64, "count": 10, "hold": 0.0}])
+        self.assertEqual(runner.restarts, 1)
+        self.measure("mixed", runner)
+        self.assertEqual(runner.restarts, 1)
+
+    def test_held(self) -> None:
+        """As many, and for as long, as the table says or the command line."""
+        runner = FakeRunner(NATIVE, [])
+        self.measure("leases", runner)
+        self.measure("leases", runner, count=2, hold=0.5)
+        sizes = [(request["count"], request["hold"]) for request in runner.requests]
+        self.assertEqual(sizes, [(1_000, 60.0), (2, 0.5)])
 
 
 class TableTests(SynchronousTestCase):
@@ -408,8 +509,9 @@ class TableTests(SynchronousTestCase):
         self.assertLessEqual(set(clients.PEERS), set(names))
 
     def test_workloads(self) -> None:
-        """Workers know those that are for all."""
+        """Workers know those that are for all. What is measured by default takes minutes, not hours."""
         for workload in workloads.WORKLOADS:
-            if workload.is_for_all:
+            if workload.is_for_all and workload.unit == "request":
                 next(loads.calls(FakeClient(), workload.name))()
-        self.assertNotIn("endurance", workloads.USUAL)
+        unusual = {workload.name for workload in workloads.WORKLOADS} - set(workloads.USUAL)
+        self.assertEqual(unusual, {"endurance"})

@@ -8,7 +8,7 @@ from typing import Any
 
 import aetcd
 
-from . import asyncio_crowd, loads
+from . import asyncio_crowd, events, loads
 
 
 class Adapter:
@@ -29,6 +29,14 @@ class Adapter:
     async def put_all(self, pairs: list[tuple[bytes, bytes]]) -> None:
         put = self._client.transactions.put
         await self._client.transaction(compare=[], success=[put(key, value) for key, value in pairs], failure=[])
+
+    async def watch(self, reader: events.Reader) -> None:
+        watch = await self._client.watch_prefix(loads.EVENTS_PREFIX)
+        reader.started()
+        async for event in watch:
+            if reader.seen(event.kv.key, event.kv.value):
+                break
+        await watch.cancel()
 
 
 async def connect(host: str, port: int) -> Any:

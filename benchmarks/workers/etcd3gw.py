@@ -8,13 +8,14 @@ from __future__ import annotations
 import sys
 import time
 from base64 import b64encode
+from functools import partial
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Optional
+from typing import Any, Callable, Iterator, Optional
 
 from etcd3gw.client import Etcd3Client
 
-from . import loads, shared
+from . import events, loads, shared
 
 
 class Adapter:
@@ -40,53 +41,79 @@ class Adapter:
         ]
         self._client.transaction({"compare": [], "success": puts, "failure": []})
 
+    def watch(self, reader: events.Reader) -> None:
+        found, cancel = self._client.watch_prefix(loads.EVENTS_PREFIX)
+        reader.started()
+        for event in found:
+            if reader.seen(event["kv"]["key"], event["kv"].get("value", b"")):
+                break
+        cancel()
+
 
 class Caller(Thread):
     """
-    Makes one call after the other until time is up, and one at least.
+    Does what it is given.
 
     :ivar error: what ended it before.
     """
 
-    def __init__(self, client: Adapter, workload: str, gate: SimpleQueue[shared.Stopwatch]) -> None:
+    def __init__(self, do: Callable[[], None]) -> None:
         super().__init__(daemon=True)
-        self._calls = loads.calls(client, workload)
-        self._gate = gate
+        self._do = do
         self.error: Optional[Exception] = None
 
     def run(self) -> None:
         try:
-            self._call(self._gate.get())
+            self._do()
         except Exception as error:
             self.error = error
 
-    def _call(self, stopwatch: shared.Stopwatch) -> None:
-        clock, note, until = time.perf_counter, stopwatch.latencies.append, stopwatch.until
+
+def call(calls: Iterator[loads.Call], gate: SimpleQueue[shared.Stopwatch]) -> None:
+    """Makes one call after the other until time is up, and one at least."""
+    stopwatch = gate.get()
+    clock, note, until = time.perf_counter, stopwatch.latencies.append, stopwatch.until
+    now = clock()
+    while True:
+        then = now
+        next(calls)()
         now = clock()
-        while True:
-            then = now
-            next(self._calls)()
-            now = clock()
-            note(now - then)
-            if now >= until:
-                return
+        note(now - then)
+        if now >= until:
+            return
 
 
-def crowd(clients: list[Adapter], request: dict[str, Any]) -> dict[str, Any]:
-    """Lets callers call, side by side; time runs when all threads do."""
-    gate: SimpleQueue[shared.Stopwatch] = SimpleQueue()
-    callers = [Caller(client, request["workload"], gate) for client in clients[: request["callers"]]]
-    for caller in callers:
-        caller.start()
-    stopwatch = shared.Stopwatch(request["seconds"])
-    for _ in callers:
-        gate.put(stopwatch)
+def join(callers: list[Caller]) -> None:
+    """Waits for the end of all; then the first error of one is raised."""
     for caller in callers:
         caller.join()
     for caller in callers:
         if caller.error is not None:
             raise caller.error
+
+
+def crowd(clients: list[Adapter], request: dict[str, Any]) -> dict[str, Any]:
+    """Lets callers call, side by side; time runs when all threads do."""
+    gate: SimpleQueue[shared.Stopwatch] = SimpleQueue()
+    callers = [Caller(partial(call, loads.calls(client, request["workload"]), gate)) for client in clients]
+    for caller in callers:
+        caller.start()
+    stopwatch = shared.Stopwatch(request["seconds"])
+    for _ in callers:
+        gate.put(stopwatch)
+    join(callers)
     return stopwatch.figures(len(stopwatch.latencies))
+
+
+def watches(clients: list[Adapter], request: dict[str, Any]) -> dict[str, Any]:
+    """Lets watches read, side by side."""
+    with events.start_writer() as writer:
+        flow = events.Flow(writer.stdin, len(clients), request["seconds"])
+        callers = [Caller(partial(client.watch, events.Reader(flow))) for client in clients]
+        for caller in callers:
+            caller.start()
+        join(callers)
+    return flow.figures
 
 
 def main() -> None:
@@ -97,7 +124,7 @@ def main() -> None:
     def answer(request: dict[str, Any]) -> dict[str, Any]:
         missing = request["callers"] - len(clients)
         clients.extend(Adapter(Etcd3Client(host, port)) for _ in range(missing))
-        return crowd(clients, request)
+        return (watches if request["workload"] == "events" else crowd)(clients[: request["callers"]], request)
 
     say(shared.hello("etcd3gw", "requests", "urllib3"))
     shared.serve(say, answer)

@@ -7,12 +7,13 @@ others ask for. So the default of that option is changed here.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from etcetra import EtcdClient, HostPortPair
 from etcetra.client import EtcdRequestGenerator
 
-from . import asyncio_crowd, loads
+from . import asyncio_crowd, events, loads
 
 
 class Adapter:
@@ -35,6 +36,14 @@ class Adapter:
                 action.put(key, value)
 
         await self._client.txn(build)
+
+    async def watch(self, reader: events.Reader) -> None:
+        asyncio.get_running_loop().call_later(events.SETTLED, reader.started)
+        watch = self._client.watch_prefix(self.text(loads.EVENTS_PREFIX))
+        async for event in watch:
+            if reader.seen(event.key, event.value):
+                break
+        await watch.aclose()
 
 
 def read_as_others() -> None:

@@ -2,7 +2,7 @@
 What is asked, the same for all clients: for each workload an endless series of calls, which callers take in turn.
 
 A client is here whatever has ``put``, ``get``, ``range`` and ``put_all``, and ``text``, which makes of bytes what it
-takes for keys and values.
+takes for keys and values. Its ``watch`` is no call, as it lasts: see :mod:`benchmarks.workers.events`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ MIXED_CALLS = 1_000
 #: How many operations a transaction has; one of the mixed load.
 TRANSACTION_PUTS, MIXED_PUTS = 64, 4
 
+#: What is watched: keys with this prefix, and the last of them that is written.
+EVENTS_PREFIX, EVENTS_END = b"events/", b"events/end"
+
 LONG_VALUE = bytes(range(48, 123)) + bytes(range(97, 122))
+
+#: The bytes of an event, key and value.
+EVENT_SIZE = len(EVENTS_PREFIX) + 2 + len(LONG_VALUE)
 
 
 def range_key(number: int) -> bytes:
@@ -39,6 +45,11 @@ def range_key(number: int) -> bytes:
 def mixed_key(number: int) -> bytes:
     """A key of the mixed load."""
     return b"mixed/%04d" % number
+
+
+def event_puts() -> list[tuple[bytes, bytes]]:
+    """What the writer of events puts in a transaction."""
+    return [(EVENTS_PREFIX + b"%02d" % number, LONG_VALUE) for number in range(TRANSACTION_PUTS)]
 
 
 def stored() -> dict[bytes, bytes]:

@@ -13,7 +13,7 @@ from twisted.internet.task import react
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
-from . import loads, shared
+from . import events, loads, shared
 
 Answer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
@@ -31,6 +31,19 @@ async def crowd(client: Any, request: dict[str, Any]) -> dict[str, Any]:
     stopwatch = shared.Stopwatch(request["seconds"])
     await side_by_side([shared.caller(calls, stopwatch) for _ in range(request["callers"])])
     return stopwatch.figures(len(stopwatch.latencies))
+
+
+async def watches(client: Any, request: dict[str, Any]) -> dict[str, Any]:
+    """Lets watches read, side by side."""
+    with events.start_writer() as writer:
+        flow = events.Flow(writer.stdin, request["callers"], request["seconds"])
+        await side_by_side([client.watch(events.Reader(flow)) for _ in range(request["callers"])])
+    return flow.figures
+
+
+async def answer(client: Any, request: dict[str, Any]) -> dict[str, Any]:
+    """Measures what all clients are asked for."""
+    return await (watches if request["workload"] == "events" else crowd)(client, request)
 
 
 class Requests(LineOnlyReceiver):

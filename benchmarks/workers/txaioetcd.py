@@ -9,7 +9,7 @@ from typing import Any
 
 from txaioetcd import Client, OpSet, Transaction, _client_commons, _client_tx
 
-from . import loads, twisted_crowd
+from . import events, loads, twisted_crowd
 
 
 def mend_paths() -> None:
@@ -35,12 +35,15 @@ class Adapter:
         found = await self._client.get(start, range_end=end)
         loads.check_range((kv.key, kv.value) for kv in found.kvs)
 
+    async def watch(self, reader: events.Reader) -> None:
+        raise NotImplementedError("its watch takes what has come at a time for whole messages, and drops what is not")
+
     def put_all(self, pairs: list[tuple[bytes, bytes]]) -> Any:
         return self._client.submit(Transaction(success=[OpSet(key, value) for key, value in pairs]))
 
 
 def connect(reactor: Any, url: str) -> twisted_crowd.Answer:
-    return partial(twisted_crowd.crowd, Adapter(Client(reactor, url)))
+    return partial(twisted_crowd.answer, Adapter(Client(reactor, url)))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """
 Measures txetcd, over the transport that the scheme of the URL means.
 
-Besides the workloads of all clients it has two of its own: ``layer`` is what a call costs above the transport, and
-``endurance`` many calls, after which there must be neither more memory nor more than one connection.
+Besides the workloads of all clients it has some of its own: ``layer`` is what a call costs above the transport, and
+``endurance`` many calls, after which there must be neither more memory nor more than one connection. Many watches and
+many leases are in :mod:`benchmarks.workers.held`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import deferLater
 
-from txetcd import Client, OpSet, Revision, Transaction
+from txetcd import Client, KeySet, OpSet, Revision, Transaction
 from txetcd._calls import Calls
 from txetcd._counters import Counters
 
-from . import loads, shared, twisted_crowd
+from . import events, held, loads, shared, twisted_crowd
 
 #: In how many parts the many calls are made; memory is looked at after each.
 PARTS = 10
@@ -42,6 +43,14 @@ class Adapter:
     async def range(self, start: bytes, end: bytes) -> None:
         found = await self._client.get(start, range_end=end)
         loads.check_range((kv.key, kv.value) for kv in found.kvs)
+
+    async def watch(self, reader: events.Reader) -> None:
+        watch = self._client.watcher(KeySet(loads.EVENTS_PREFIX, prefix=True))
+        async with watch:
+            reader.started()
+            async for event in watch:
+                if reader.seen(event.key, event.value):
+                    break
 
     def put_all(self, pairs: list[tuple[bytes, bytes]]) -> Any:
         return self._client.submit(Transaction([], [OpSet(key, value) for key, value in pairs], []))
@@ -106,18 +115,26 @@ async def endurance(client: Adapter, port: int, callers: int, count: int) -> dic
 
 
 def connect(reactor: Any, url: str) -> twisted_crowd.Answer:
-    client = Adapter(Client(reactor, url))
+    client, port = Adapter(Client(reactor, url)), shared.host_and_port(url)[1]
 
     async def answer(request: dict[str, Any]) -> dict[str, Any]:
-        return await workloads.get(request["workload"], partial(twisted_crowd.crowd, client))(request)
+        return await workloads.get(request["workload"], partial(twisted_crowd.answer, client))(request)
 
     async def of_layer(request: dict[str, Any]) -> dict[str, Any]:
         return await layer(reactor, above_transport(reactor, url), request["seconds"])
 
     async def of_endurance(request: dict[str, Any]) -> dict[str, Any]:
-        return await endurance(client, shared.host_and_port(url)[1], request["callers"], request["count"])
+        return await endurance(client, port, request["callers"], request["count"])
 
-    workloads = {"layer": of_layer, "endurance": of_endurance}
+    async def of_watches(request: dict[str, Any]) -> dict[str, Any]:
+        if not url.startswith("grpc:"):
+            raise ValueError("over the gateway each watch has a connection of its own")
+        return await held.watches(reactor, url, request["count"], request["hold"])
+
+    async def of_leases(request: dict[str, Any]) -> dict[str, Any]:
+        return await held.leases(reactor, url, request["count"], request["hold"])
+
+    workloads = {"layer": of_layer, "endurance": of_endurance, "watches": of_watches, "leases": of_leases}
     return answer
 
 

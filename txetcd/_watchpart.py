@@ -118,6 +118,40 @@ class WatchWay:
     random: Callable[[], float]
 
 
+_EVENT_SIZE = 512
+"""Bytes that an event takes besides its keys and values."""
+
+
+class Arrived:
+    """
+    Events that have come together, and wait to be handed over.
+
+    :param part: whose they are.
+    :param events: in their order; at least one.
+
+    :ivar part: as given.
+    :ivar left: those that are left of them, the last one first.
+    :ivar size: the bytes that all of them take (``int``).
+    """
+
+    __slots__ = ("left", "part", "size")
+
+    def __init__(self, part: Part, events: Sequence[Event]) -> None:
+        self.part = part
+        self.left = list(reversed(events))
+        self.size = sum(map(_size, events))
+
+    @property
+    def revision(self) -> int:
+        """That of the first one that is left (``int``)."""
+        return self.left[-1].kv.mod_revision
+
+
+def _size(event: Event) -> int:
+    kv, previous = event.kv, event.previous
+    return _EVENT_SIZE + len(kv.key) + len(kv.value) + (0 if previous is None else len(previous.value))
+
+
 class Owner(Protocol):
     """
     Whose part it is.
@@ -130,8 +164,8 @@ class Owner(Protocol):
     def _part_started(self, part: Part) -> None:
         """The server has set it up, for the first time or again."""
 
-    def _take_in(self, part: Part, events: Sequence[Event]) -> None:
-        """Changes have come, in their order."""
+    def _take_in(self, arrived: Arrived) -> None:
+        """Changes have come."""
 
     def _part_failed(self, error: Error) -> None:
         """It cannot go on."""
@@ -161,7 +195,7 @@ class Part:
         self._timer: Optional[IDelayedCall] = None
         self._work: Deferred[Any] = succeed(None)
         self._looking: Deferred[Any] = succeed(None)
-        self._waiting: deque[int] = deque()
+        self._waiting: deque[Arrived] = deque()
         self._heard_at = 0.0
         self._is_paused = self._has_own_line = False
         # which keys there are, if that is needed, as soon as it is known where it begins
@@ -208,7 +242,7 @@ class Part:
         watch begins.
         """
         if self._waiting:
-            return self._waiting[0] - 1
+            return self._waiting[0].revision - 1
         return self._core.next_revision - 1 if self._core.next_revision else None
 
     @property
@@ -217,7 +251,7 @@ class Part:
         return bool(self._waiting)
 
     def handed_over(self) -> None:
-        """The first of the events that wait was handed over."""
+        """All events of the first ones that wait were handed over."""
         self._waiting.popleft()
 
     # --- what is done with it
@@ -351,8 +385,10 @@ class Part:
         if self._known is not None:
             self._known.note(events)
             events = self._options.wanted(events)
-        self._waiting.extend([event.kv.mod_revision for event in events])
-        self._owner._take_in(self, events)
+        if events:
+            arrived = Arrived(self, events)
+            self._waiting.append(arrived)
+            self._owner._take_in(arrived)
 
     def _ask_later(self, step: Step) -> None:
         assert step.error is not None

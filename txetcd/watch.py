@@ -22,7 +22,7 @@ from ._check import check_seconds, encoding_advice, is_series, what_came
 from ._progress import progress_of
 from ._schema import WATCH
 from ._watchcore import LIVE, OPENING, STOPPED, WAITING
-from ._watchpart import Part, WatchOptions, WatchWay
+from ._watchpart import Arrived, Part, WatchOptions, WatchWay
 from .errors import Closed, Error, Timeout
 from .keyset import KeySet
 from .values import Event
@@ -36,15 +36,6 @@ BUFFER = 8 * 1024 * 1024
 Bytes of events that wait for a slow consumer. When there are more, the server is asked to wait (the sockets are read
 no further) until half of them are consumed.
 """
-
-_EVENT_SIZE = 512
-"""Bytes that an event takes besides its keys and values."""
-
-
-def _size(event: Event) -> int:
-    previous = 0 if event.previous is None else len(event.previous.value)
-    return _EVENT_SIZE + len(event.kv.key) + len(event.kv.value) + previous
-
 
 def key_sets(argument: str, keys: object) -> tuple[KeySet, ...]:
     """
@@ -146,7 +137,7 @@ class Watch:
         self._options = options
         self._parts: dict[KeySet, Part] = {}
         self._removed: list[Part] = []
-        self._buffer: deque[tuple[Part, Event]] = deque()
+        self._buffer: deque[Arrived] = deque()
         self._size = 0
         self._paused: dict[Part, None] = {}
         self._is_over = self._was_live = False
@@ -343,7 +334,8 @@ class Watch:
 
     def __repr__(self) -> str:
         state = self.state.upper() if self._reason is None else f"FAILED {self._reason}"
-        return f"<Watch {state} {list(self._parts)!r} revision={self.revision} waiting={len(self._buffer)}>"
+        waiting = sum(len(arrived.left) for arrived in self._buffer)
+        return f"<Watch {state} {list(self._parts)!r} revision={self.revision} waiting={waiting}>"
 
     # --- what the parts tell
 
@@ -352,11 +344,11 @@ class Watch:
         self._was_live = True
         self._fire_started()
 
-    def _take_in(self, part: Part, events: Sequence[Event]) -> None:
+    def _take_in(self, arrived: Arrived) -> None:
         """See :class:`~txetcd._watchpart.Owner`."""
-        for event in events:
-            self._buffer.append((part, event))
-            self._size += _size(event)
+        part = arrived.part
+        self._buffer.append(arrived)
+        self._size += arrived.size
         self._serve()
         if self._size > BUFFER and part not in self._paused and not self._is_over:
             self._paused[part] = None
@@ -443,14 +435,19 @@ class Watch:
             self._readers.popleft().callback(self._taken())
 
     def _taken(self) -> Event:
-        part, event = self._buffer.popleft()
-        part.handed_over()
-        self._size -= _size(event)
+        left = self._buffer[0].left
+        event = left.pop()
+        if not left:
+            self._handed_over(self._buffer.popleft())
+        return event
+
+    def _handed_over(self, arrived: Arrived) -> None:
+        arrived.part.handed_over()
+        self._size -= arrived.size
         if self._paused and self._size <= BUFFER // 2:
             paused, self._paused = self._paused, {}
             for one in paused:
                 one.resume()
-        return event
 
     def _next(self) -> Deferred[Optional[Event]]:
         if self._is_over and not self._buffer:

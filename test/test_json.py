@@ -300,6 +300,13 @@ class DecodeTests(SynchronousTestCase):
             body = b'{"count":' + value + b"}"
             self.assertRaises(ProtocolViolation, decode, RPCS["KV.Range"], 200, body)
 
+    def test_integers_at_hand(self) -> None:
+        """More than are kept at hand are read as well; and what is the same for a dictionary is not the same."""
+        for number in [*range(3000), *range(3000)]:
+            self.assertEqual(decode(RPCS["KV.Range"], 200, b'{"count":"%d"}' % number).count, number)
+        self.assertEqual(decode(RPCS["KV.Range"], 200, b'{"count":1}').count, 1)
+        self.assertRaises(ProtocolViolation, decode, RPCS["KV.Range"], 200, b'{"count":true}')
+
     def test_enums_are_names_or_numbers(self) -> None:
         for value in (b"[]", b"{}", b"true", b"1.5"):
             body = b'{"alarms":[{"alarm":' + value + b"}]}"

@@ -18,7 +18,7 @@ from txetcd._garbage import LARGE
 from txetcd._protobuf import _DECODERS, decode
 from txetcd._varint import varint
 from txetcd.errors import ProtocolViolation
-from txetcd.values import KeyValue, Outcome, Range
+from txetcd.values import Event, KeyValue, Outcome, Range
 
 TAG = 18
 """Of the key-values in a range."""
@@ -107,6 +107,14 @@ UNUSUAL = {
         sized(10, b"kkkk") + b"\x10\xac\x02\x18\xac\x02\x20\x01" + sized(42, b"vv") + b"\x30\x01"
     ),
 }
+
+
+def outcome(read: Callable[[], Any]) -> Any:
+    """What comes of it, or that it fails."""
+    try:
+        return read()
+    except (IndexError, ValueError):
+        return "wrong"
 
 
 class KeyValueTests(SynchronousTestCase):
@@ -204,12 +212,6 @@ class KeyValueTests(SynchronousTestCase):
         data = one * 20
         data = data[:place] + bytes_ + data[place + len(bytes_) :]
 
-        def outcome(read: Callable[[], Any]) -> Any:
-            try:
-                return read()
-            except (IndexError, ValueError):
-                return "wrong"
-
         def fast() -> list[KeyValue]:
             found, at = read(data)
             if at > len(data):
@@ -217,6 +219,100 @@ class KeyValueTests(SynchronousTestCase):
             return found + one_by_one(data, at, len(data))
 
         self.assertEqual(outcome(fast), outcome(lambda: one_by_one(data, 0, len(data))))
+
+
+EVENT_TAG = 90
+"""Of the events in the answer of a watch."""
+
+
+def event(kv: KeyValue, **more: Any) -> Event:
+    return Event("put", kv, **more)
+
+
+def written_event(event: Event) -> bytes:
+    """As every encoder writes it."""
+    type_ = b"\x08\x01" if event.is_delete else b""
+    previous = b"" if event.previous is None else sized(26, written(event.previous))
+    return sized(EVENT_TAG, type_ + sized(18, written(event.kv)) + previous)
+
+
+def read_events(data: bytes) -> tuple[list[Event], int]:
+    """What is found the fast way, and where that ended."""
+    found: list[Event] = []
+    at = _runs.events(data, 0, len(data), found, _DECODERS["Event"])
+    return found, at
+
+
+class EventTests(SynchronousTestCase):
+    """Runs of events, in every form."""
+
+    def of_watch(self, data: bytes) -> list[Event]:
+        return list(_DECODERS["WatchResponse"](data, 0, len(data), 50, None).events)
+
+    def test_forms(self) -> None:
+        for name, make in FORMS.items():
+            with self.subTest(name):
+                events = [event(make(n)) for n in range(MANY)]
+                data = b"".join(map(written_event, events))
+                found, at = read_events(data)
+                self.assertEqual(found, events[: len(found)])
+                self.assertEqual(self.of_watch(data), events)
+                self.assertEqual({(type(one), type(one.kv)) for one in found}, {(Event, KeyValue)})
+
+    def test_others_among_them(self) -> None:
+        """Deletions, and changes with what was before, are as they are field by field."""
+        deleted = Event("delete", KeyValue(b"00007", mod_revision=9))
+        changed = event(FORMS["plain"](3), previous=FORMS["plain"](2))
+        for other in (deleted, changed):
+            events = [event(FORMS["plain"](n)) for n in range(50)]
+            events = [*events, other, *events, other, other, *events]
+            data = b"".join(map(written_event, events))
+            self.assertEqual(read_events(data), (events, len(data)))
+
+    def test_it_pays(self) -> None:
+        events = [event(FORMS["plain"](n)) for n in range(MANY)]
+        decoded: list[int] = []
+
+        def count(data: bytes, at: int, *more: Any) -> Any:
+            decoded.append(at)
+            return _DECODERS["Event"](data, at, *more)
+
+        found: list[Event] = []
+        data = b"".join(map(written_event, events))
+        self.assertEqual(_runs.events(data, 0, len(data), found, count), len(data))
+        self.assertEqual((found, len(decoded)), (events, 1))
+
+    def test_unusual(self) -> None:
+        """Events that begin as the others of their form, and go on otherwise."""
+        usual = written_event(event(key_value(b"kkkk", 300, b"vvvv")))
+        kv = written(key_value(b"kkkk", 300, b"vv"))
+        for name, odd in (
+            ("a field behind a shorter key-value", sized(18, kv) + b"\x38\x01"),
+            ("a key-value in two parts", sized(18, kv[:6]) + sized(18, kv[6:])),
+            ("no key-value", b""),
+        ):
+            with self.subTest(name):
+                piece = sized(EVENT_TAG, odd)
+                # alone, they are too few to be read the fast way
+                alone = outcome(lambda: self.of_watch(usual) * 50 + self.of_watch(piece) + self.of_watch(usual) * 50)
+                self.assertEqual(outcome(lambda: self.of_watch(usual * 50 + piece + usual * 50)), alone)
+
+    @PROPERTY
+    @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=3))
+    def test_damaged(self, place: int, bytes_: bytes) -> None:
+        """Whatever stands there, it is read the same way as one after the other, or is as wrong."""
+        one = written_event(event(FORMS["plain"](1)))
+        place = 1 + place % (len(one) * 20 - 1)
+        data = one * 20
+        data = data[:place] + bytes_ + data[place + len(bytes_) :]
+
+        def fast() -> list[Event]:
+            found, at = read_events(data)
+            if at > len(data):
+                raise ValueError
+            return found + self.of_watch(data[at:])
+
+        self.assertEqual(outcome(fast), outcome(lambda: self.of_watch(data)))
 
 
 class AnswerTests(SynchronousTestCase):

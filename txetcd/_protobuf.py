@@ -38,7 +38,7 @@ from . import _schema as schema
 from ._check import INT64_MAX, UINT64_MAX
 from ._codegen import compiled, draft, indented, text
 from ._garbage import LARGE, garbage_left
-from ._runs import key_values
+from ._runs import events, key_values
 from ._varint import long_number, read_varint, varint
 from .errors import ProtocolViolation
 from .ops import MAX_DEPTH
@@ -299,6 +299,7 @@ class _Decoders(dict[str, Decoder]):
 _DECODERS = _Decoders()
 
 _DECODER_NAMES: dict[str, Any] = {
+    "events": events,
     "int32": _int32,
     "key_values": key_values,
     "long_number": long_number,
@@ -407,11 +408,14 @@ def _field_read(message: schema.Message, field: schema.Field) -> list[str]:
     return lines
 
 
+_RUNS = {"Event": "events", "KeyValue": "key_values"}
+
+
 def _run_read(field: schema.Field) -> list[str]:
-    """Where many key-values may follow, the fast way through them."""
-    if field.type != "KeyValue" or not field.repeated or not _IS_INTERPRETED:
+    """Where many key-values or events may follow, the fast way through them."""
+    if field.type not in _RUNS or not field.repeated or not _IS_INTERPRETED:
         return []
-    run = f"at = key_values(data, at, end, {field.attribute}_, decode_KeyValue)"
+    run = f"at = {_RUNS[field.type]}(data, at, end, {field.attribute}_, decode_{field.type})"
     return [f"if tag == {_tag(field, _SIZED)} and end - at > {_MANY}:", *indented([run, _NEXT_TAG])]
 
 

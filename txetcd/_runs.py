@@ -1,5 +1,5 @@
 """
-Key-values by the thousand: the fast way through those that look alike.
+Key-values by the thousand, and events of them: the fast way through those that look alike.
 
 In a large answer many key-values have the same *form*: their keys are of one length, and so are their values, and their
 revisions take as many bytes. The form of one that was decoded is known, and those that follow are taken to have the
@@ -18,7 +18,7 @@ import attrs
 
 from ._codegen import compiled, draft, indented, text
 from ._varint import read_varint, varint
-from .values import KeyValue
+from .values import Event, KeyValue
 
 TRIAL = 16
 """So many runs are tried before it is looked at whether they pay ..."""
@@ -29,7 +29,10 @@ WORTH = 4
 _KEY, _CREATE, _MOD, _VERSION, _VALUE = 10, 16, 24, 32, 42
 """The tags of a key-value, in the order in which every encoder writes them."""
 
-Decoder = Callable[[bytes, int, int, int, None], KeyValue]
+_KV = b"\x12"
+"""The tag of the key-value of an event, which a change that is no deletion begins with."""
+
+Decoder = Callable[[bytes, int, int, int, None], Any]
 
 
 @attrs.frozen
@@ -37,18 +40,21 @@ class Form:
     """
     How key-values are written that look alike.
 
-    :ivar first: the bytes before the key: a tag, the size of the key-value, the tag of the key, and its size.
+    :ivar first: the bytes before the key: a tag, the size of the key-value, the tag of the key, and its size; of an
+        event that, in a tag and the size of the event.
     :ivar prefix: the bytes before the value.
     :ivar layout: all of it.
     :ivar widths: the bytes of the two revisions and the version, without their tags.
+    :ivar is_event: whether each is in an event.
     """
 
     first: bytes
     prefix: bytes
     layout: Struct
     widths: tuple[int, ...]
+    is_event: bool
 
-    def read(self, data: bytes, at: int, end: int, found: list[KeyValue]) -> int:
+    def read(self, data: bytes, at: int, end: int, found: list[Any]) -> int:
         """
         Decode those of this form that follow at *at*.
 
@@ -56,11 +62,11 @@ class Form:
         """
         size, before = self.layout.size, len(found)
         view = memoryview(data)[at : at + (end - at) // size * size]
-        _reader(self.widths)(self.layout.iter_unpack(view), self.first, self.prefix, found.append)
+        _reader(self.widths, self.is_event)(self.layout.iter_unpack(view), self.first, self.prefix, found.append)
         return at + (len(found) - before) * size
 
 
-def key_values(data: bytes, at: int, end: int, found: list[KeyValue], decode: Decoder) -> int:
+def key_values(data: bytes, at: int, end: int, found: list[Any], decode: Decoder) -> int:
     """
     Decode fields with key-values, as long as the tag at *at* is repeated and it pays.
 
@@ -71,35 +77,59 @@ def key_values(data: bytes, at: int, end: int, found: list[KeyValue], decode: De
     :raises IndexError: if *data* ends in it.
     :raises ValueError: if it is none.
     """
+    return _read(data, at, end, found, decode, False)
+
+
+def events(data: bytes, at: int, end: int, found: list[Any], decode: Decoder) -> int:
+    """As :func:`key_values`, for fields with events."""
+    return _read(data, at, end, found, decode, True)
+
+
+def _read(data: bytes, at: int, end: int, found: list[Any], decode: Decoder, is_event: bool) -> int:
     tag, before, runs = data[at], len(found), 0
     forms: dict[bytes, Form] = {}
     while at < end and data[at] == tag and (runs < TRIAL or len(found) - before > runs * WORTH):
         runs += 1
         size, begin = read_varint(data, at + 1)
-        first = data[at : begin + (2 if data[begin + 1 : begin + 2] < b"\x80" else 3)]
+        first = data[at : _key_at(data, begin, is_event)]
         known = forms.get(first)
         behind = at if known is None else known.read(data, at, end, found)
         if behind == at:
             behind = begin + size
-            kv = decode(data, begin, behind, 0, None)
-            found.append(kv)
-            form = _form(tag, size, kv)
-            if form is not None and form.first == first and form.layout.size == behind - at:
+            one = decode(data, begin, behind, 0, None)
+            found.append(one)
+            form = _form(first, one, is_event)
+            if form is not None and form.layout.size == behind - at:
                 forms[first] = form
         at = behind
     return at
 
 
-def _form(tag: int, size: int, kv: KeyValue) -> Optional[Form]:
-    """The form of a key-value that has all fields but the lease, if they are written in the order of their numbers."""
+def _key_at(data: bytes, at: int, is_event: bool) -> int:
+    """Where the key is, of the key-value or the event at a place."""
+    if is_event and data[at : at + 1] == _KV:
+        at = read_varint(data, at + 1)[1]
+    return at + (2 if data[at + 1 : at + 2] < b"\x80" else 3)
+
+
+def _form(first: bytes, one: Any, is_event: bool) -> Optional[Form]:
+    """
+    The form of a key-value that has all fields but the lease, if they are written in the order of their numbers; or of
+    an event that has nothing but such a one.
+    """
+    kv = one.kv if is_event else one
     numbers = (kv.create_revision, kv.mod_revision, kv.version)
     if not kv.value or kv.lease or not all(0 < number < _LARGEST for number in numbers):
         return None
-    first = bytes([tag]) + varint(size) + bytes([_KEY]) + varint(len(kv.key))
+    if is_event and (one.is_delete or one.previous is not None):
+        return None
+    if not first.endswith(bytes([_KEY]) + varint(len(kv.key))):
+        return None
     prefix = bytes([_VALUE]) + varint(len(kv.value))
     widths = tuple((number.bit_length() + 6) // 7 for number in numbers)
     pieces = "".join(_FORMATS[width] for width in widths)
-    return Form(first, prefix, Struct(f"<{len(first)}s{len(kv.key)}s{pieces}{len(prefix)}s{len(kv.value)}s"), widths)
+    layout = Struct(f"<{len(first)}s{len(kv.key)}s{pieces}{len(prefix)}s{len(kv.value)}s")
+    return Form(first, prefix, layout, widths, is_event)
 
 
 # --- numbers, with the tags before them
@@ -138,9 +168,9 @@ def _pieces(name: str, width: int) -> list[str]:
     return [name, f"{name}_"][: len(_FORMATS[width])]
 
 
-def source_of_reader(widths: tuple[int, ...]) -> str:
+def source_of_reader(widths: tuple[int, ...], is_event: bool) -> str:
     """
-    The Python source of what makes key-values of their parts, until one is of another form.
+    The Python source of what makes key-values, or events, of their parts, until one is of another form.
     """
     numbers = list(zip(("create", "mod", "version"), (_CREATE, _MOD, _VERSION), widths))
     pieces = [piece for name, _, width in numbers for piece in _pieces(name, width)]
@@ -160,20 +190,32 @@ def source_of_reader(widths: tuple[int, ...]) -> str:
         "new.value = value",
         "new.lease = 0",
         "new.__class__ = KeyValue",
+        *(_IN_EVENT if is_event else []),
         "append(new)",
     ]
     loop = [f"for start, key, {', '.join(pieces)}, head, value in parts:", *indented(turn)]
-    return text(f"def {_name(widths)}(parts, first, prefix, append):", loop)
+    return text(f"def {_name(widths, is_event)}(parts, first, prefix, append):", loop)
 
 
-def _name(widths: tuple[int, ...]) -> str:
-    return "read_" + "_".join(map(str, widths))
+_IN_EVENT = [
+    "kv, new = new, draft_event()",
+    "new.type = 'put'",
+    "new.kv = kv",
+    "new.previous = None",
+    "new.__class__ = Event",
+]
 
 
-_NAMES: dict[str, Any] = {"KeyValue": KeyValue, "draft": draft(KeyValue)}
+def _name(widths: tuple[int, ...], is_event: bool) -> str:
+    return "_".join(["read_events" if is_event else "read", *map(str, widths)])
+
+
+_NAMES: dict[str, Any] = {
+    "Event": Event, "KeyValue": KeyValue, "draft": draft(KeyValue), "draft_event": draft(Event)
+}  # fmt: skip
 """The globals of all readers."""
 
 
 @lru_cache(maxsize=None)
-def _reader(widths: tuple[int, ...]) -> Any:
-    return compiled(_name(widths), source_of_reader(widths), _NAMES)
+def _reader(widths: tuple[int, ...], is_event: bool) -> Any:
+    return compiled(_name(widths, is_event), source_of_reader(widths, is_event), _NAMES)

@@ -139,7 +139,7 @@ class Arrived:
     def __init__(self, part: Part, events: Sequence[Event]) -> None:
         self.part = part
         self.left = list(reversed(events))
-        self.size = sum(map(_size, events))
+        self.size = _size(events)
 
     @property
     def revision(self) -> int:
@@ -147,9 +147,14 @@ class Arrived:
         return self.left[-1].kv.mod_revision
 
 
-def _size(event: Event) -> int:
-    kv, previous = event.kv, event.previous
-    return _EVENT_SIZE + len(kv.key) + len(kv.value) + (0 if previous is None else len(previous.value))
+def _size(events: Sequence[Event]) -> int:
+    size = _EVENT_SIZE * len(events)
+    for event in events:
+        kv, previous = event.kv, event.previous
+        size += len(kv.key) + len(kv.value)
+        if previous is not None:
+            size += len(previous.value)
+    return size
 
 
 class Owner(Protocol):

@@ -22,7 +22,7 @@ LADDER = [
     ("L0", "values"),
     ("L1", "ops _messages"),
     ("L1", "_schema"),
-    ("L2", "_runs"),
+    ("L2", "_runs _json_runs"),
     ("L2", "_json _protobuf _answers _endpoints _retry _identity"),
     ("L2", "_watchcore"),
     ("L2", "_http2"),

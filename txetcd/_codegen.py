@@ -4,8 +4,12 @@ Functions that are written by a program: what codecs that are made from a table 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any
+
+IS_INTERPRETED = sys.implementation.name == "cpython"
+"""Whether it takes longer to interpret what takes a key-value apart than to have it done; not where it is compiled."""
 
 
 def compiled(name: str, source: str, names: dict[str, Any]) -> Any:

@@ -11,14 +11,16 @@ from __future__ import annotations
 import binascii
 import json
 import re
+from contextlib import suppress
 from operator import attrgetter
 from typing import Any, Callable, Optional
 
 import attrs
 
 from . import _schema as schema
-from ._codegen import compiled, draft, text
+from ._codegen import IS_INTERPRETED, compiled, draft, text
 from ._garbage import LARGE, garbage_left
+from ._json_runs import MANY, RUNS, taken_out
 from ._quotes import PLAIN, Quotes
 from .errors import (
     CANCELLED,
@@ -338,7 +340,7 @@ def decode(rpc: schema.Rpc, status: int, body: bytes, quotes: Quotes = PLAIN) ->
 
 
 def _answer(rpc: schema.Rpc, body: bytes, quotes: Quotes) -> Any:
-    return decode_line(rpc, body, quotes) if rpc.is_stream else _message(rpc, _parse(body, quotes), body, quotes)
+    return decode_line(rpc, body, quotes) if rpc.is_stream else _decoded(_whole, rpc, body, quotes)
 
 
 def decode_line(rpc: schema.Rpc, line: bytes, quotes: Quotes = PLAIN) -> Any:
@@ -349,11 +351,36 @@ def decode_line(rpc: schema.Rpc, line: bytes, quotes: Quotes = PLAIN) -> Any:
     :returns: an instance of the class that stands for ``rpc.response``.
     :raises Error: what the server says instead; or a :class:`~txetcd.errors.ProtocolViolation`.
     """
+    return _decoded(_result, rpc, line, quotes)
+
+
+def _whole(rpc: schema.Rpc, body: bytes, quotes: Quotes) -> Any:
+    return _message(rpc, _parse(body, quotes), body, quotes)
+
+
+def _result(rpc: schema.Rpc, line: bytes, quotes: Quotes) -> Any:
     document = _parse(line, quotes)
     if "result" in document:
         return _message(rpc, document["result"], line, quotes)
     refused = _refusal_in(document, quotes)
     raise refused or ProtocolViolation(f"neither a result nor an error: {quotes.excerpt(line)}")
+
+
+_RUNS = RUNS if IS_INTERPRETED else {}
+
+
+def _decoded(decode: Callable[..., Any], rpc: schema.Rpc, body: bytes, quotes: Quotes) -> Any:
+    """What *decode* makes of it; key-values and events by the thousand are decoded the fast way, and put into that."""
+    run = _RUNS.get(rpc.response) if len(body) > MANY else None
+    taken = None if run is None else taken_out(run, body)
+    if run is not None and taken is not None:
+        rest, items = taken
+        # whatever is wrong with the rest is told of the whole
+        with suppress(ProtocolViolation):
+            answer = decode(rpc, rest, quotes)
+            getattr(answer, run.name)[:] = items
+            return answer
+    return decode(rpc, body, quotes)
 
 
 # --- errors

@@ -27,7 +27,6 @@ all there is raises ``IndexError``. ``old`` is the value of the same field that 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Callable, Optional
@@ -36,7 +35,7 @@ import attrs
 
 from . import _schema as schema
 from ._check import INT64_MAX, UINT64_MAX
-from ._codegen import compiled, draft, indented, text
+from ._codegen import IS_INTERPRETED, compiled, draft, indented, text
 from ._garbage import LARGE, garbage_left
 from ._runs import events, key_values
 from ._varint import long_number, read_varint, varint
@@ -193,10 +192,6 @@ _BEYOND = "a field is longer than its message"
 
 _MANY = 4096
 """Bytes from which on there may be so many key-values that it matters how they are read."""
-
-_IS_INTERPRETED = sys.implementation.name == "cpython"
-"""Whether it takes longer to interpret what takes a key-value apart than to have it done; not where it is compiled."""
-
 
 def _read_tag(data: bytes, at: int) -> tuple[int, int]:
     tag, behind = read_varint(data, at)
@@ -413,7 +408,7 @@ _RUNS = {"Event": "events", "KeyValue": "key_values"}
 
 def _run_read(field: schema.Field) -> list[str]:
     """Where many key-values or events may follow, the fast way through them."""
-    if field.type not in _RUNS or not field.repeated or not _IS_INTERPRETED:
+    if field.type not in _RUNS or not field.repeated or not IS_INTERPRETED:
         return []
     run = f"at = {_RUNS[field.type]}(data, at, end, {field.attribute}_, decode_{field.type})"
     return [f"if tag == {_tag(field, _SIZED)} and end - at > {_MANY}:", *indented([run, _NEXT_TAG])]

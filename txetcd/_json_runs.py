@@ -1,0 +1,134 @@
+"""
+Key-values by the thousand in JSON, and events of them: the fast way through those that are written as most are.
+
+All that were never deleted, have a value and no lease are written with the same words in the same order. One regular
+expression takes a list of them apart, and whether there was anything else shows in the bytes that it has left: then the
+list is the parser's. That takes 0.9 us more for each of them.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any, Callable, Optional
+
+import attrs
+
+from ._codegen import draft
+from .values import Event, KeyValue
+
+MANY = 4096
+"""Bytes of an answer from which on it may have so many of them that it matters."""
+
+Parts = Iterable[tuple[bytes, ...]]
+"""The parts of each key-value: the key, the two revisions, the version, the value."""
+
+
+@attrs.frozen
+class Run:
+    """
+    A list in an answer.
+
+    :ivar name: of the list, in JSON, and in the message.
+    :ivar opening: what stands before its items.
+    :ivar item: takes one of it apart, with a comma before it.
+    :ivar words: the bytes of that besides the parts (``int``).
+    :ivar make: makes all of their parts.
+    """
+
+    name: str
+    opening: bytes
+    item: re.Pattern[bytes]
+    words: int
+    make: Callable[[Parts], list[Any]]
+
+
+def taken_out(run: Run, body: bytes) -> Optional[tuple[bytes, list[Any]]]:
+    """
+    Takes a list out of an answer.
+
+    :returns: the answer with an empty list instead, and what was in it; ``None`` if not all of it is as usual.
+    """
+    start = body.find(run.opening) + len(run.opening)
+    end = body.find(b"]", start)
+    if start < len(run.opening) or end < 0:
+        return None
+    items = b"," + body[start:end]
+    parts = run.item.findall(items)
+    if len(parts) * run.words + sum(map(len, chain.from_iterable(parts))) != len(items):
+        return None
+    rest = body[:start] + body[end:]
+    if rest.count(run.opening[:-2]) != 1:
+        # the parser takes the last one of two
+        return None
+    try:
+        return rest, run.make(parts)
+    except ValueError:
+        # it only looks like base64: what the parser says of that is said
+        return None
+
+
+class _Numbers(dict[bytes, int]):
+    """Numbers by their digits: most come several times."""
+
+    def __missing__(self, digits: bytes) -> int:
+        number = self[digits] = int(digits)
+        return number
+
+
+_draft_key_value, _draft_event = draft(KeyValue), draft(Event)
+
+
+def _key_values(parts: Parts) -> list[Any]:
+    a2b, b2a, numbers = binascii.a2b_base64, binascii.b2a_base64, _Numbers()
+    made = []
+    # Hot: 1 us each, most of it base64's.
+    for key, create_revision, mod_revision, version, value in parts:
+        new: Any = _draft_key_value()
+        new.key = key_ = a2b(key)
+        new.value = value_ = a2b(value)
+        # binascii passes over what is not base64
+        if b2a(key_, newline=False) != key or b2a(value_, newline=False) != value:
+            raise ValueError("not base64")
+        new.create_revision = numbers[create_revision]
+        new.mod_revision = numbers[mod_revision]
+        new.version = numbers[version]
+        new.lease = 0
+        new.__class__ = KeyValue
+        made.append(new)
+    return made
+
+
+def _events(parts: Parts) -> list[Any]:
+    made = []
+    for kv in _key_values(parts):
+        new: Any = _draft_event()
+        new.type = "put"
+        new.kv = kv
+        new.previous = None
+        new.__class__ = Event
+        made.append(new)
+    return made
+
+
+# --- which lists
+
+_TEXT, _NUMBER = b'"([A-Za-z0-9+/]+={0,2})"', b'"([1-9][0-9]{0,17})"'
+
+_KEY_VALUE = b'{"key":%b,"create_revision":%b,"mod_revision":%b,"version":%b,"value":%b}' % (
+    _TEXT, _NUMBER, _NUMBER, _NUMBER, _TEXT
+)  # fmt: skip
+
+
+def _run(name: str, item: bytes, make: Callable[[Parts], list[Any]]) -> Run:
+    words = item.replace(_TEXT, b'""').replace(_NUMBER, b'""')
+    return Run(name, b'"%b":[' % name.encode(), re.compile(item), len(words), make)
+
+
+RUNS = {
+    "RangeResponse": _run("kvs", b"," + _KEY_VALUE, _key_values),
+    "WatchResponse": _run("events", b',{"kv":%b}' % _KEY_VALUE, _events),
+}
+"""By the names of the messages."""

@@ -263,6 +263,12 @@ class TimeTests(SynchronousTestCase):
         core.renewed(3, 1.0)
         self.assertEqual(core.interval, 1.0)
 
+    def test_pause(self) -> None:
+        """Counted from the asking; none after a silence that was longer."""
+        core = LeaseCore(TERM, 0.0)
+        for now, seconds in ((7.0, 0.5), (7.25, 0.25), (7.5, 0.0), (17.0, 0.0)):
+            self.assertEqual(core.pause(7.0, now), seconds)
+
     def test_patience(self) -> None:
         """As long as until the next one; at the end, as long as it lasts, but long enough for an answer."""
         core = LeaseCore(TERM, 0.0)
@@ -404,7 +410,7 @@ class LastingTests(SynchronousTestCase):
     """It is not lost as long as it is renewed in time, as it is asked for here."""
 
     def kept(self, term: int, renewals: list[float]) -> None:
-        """Each renewal is answered after such a part of its patience."""
+        """Each renewal is answered after such a part of its patience; or not at all, if that is all of it."""
         server = Server(term, 0.0)
         core = LeaseCore(term, 0.0)
         core.keep()
@@ -413,12 +419,24 @@ class LastingTests(SynchronousTestCase):
             self.assertFalse(core.is_gone(now))
             asked_at = now
             now += part * core.patience(now)
-            self.assertEqual(core.state(now), ALIVE)
-            self.assertTrue(core.renewed(server.renew(asked_at), asked_at))
-            now += core.interval
+            if part < 1:
+                self.assertEqual(core.state(now), ALIVE)
+                self.assertTrue(core.renewed(server.renew(asked_at), asked_at))
+                now += core.interval
+            else:
+                now += core.pause(asked_at, now)
 
     @PROPERTY
     @given(st.integers(min_value=1, max_value=60), st.lists(st.floats(min_value=0, max_value=0.99), max_size=30))
     def test_all_answered(self, term: int, parts: list[float]) -> None:
         """However slow, if only each is answered before the next one is due."""
         self.kept(term, parts)
+
+    @PROPERTY
+    @given(
+        st.integers(min_value=2, max_value=60),
+        st.lists(st.tuples(st.booleans(), st.floats(min_value=0, max_value=0.4)), max_size=20),
+    )
+    def test_some_in_silence(self, term: int, renewals: list[tuple[bool, float]]) -> None:
+        """Every other one may be lost in silence, if those between are answered soon; with the least term, too."""
+        self.kept(term, [0.0] + [part for is_lost, answer in renewals for part in ([1.0] * is_lost + [answer])])

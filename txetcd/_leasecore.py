@@ -17,7 +17,9 @@ and before it was answered. So what is counted from here is the *sending* of the
 that were answered: that is never later than what the server counts. A renewal that was not answered may have been
 carried out, and only makes it last longer; an answer that was overtaken by another one takes nothing back.
 
-**When it is renewed.** A third of its term after an answer, and for as long as that at a time.
+**When it is renewed.** A third of its term after an answer, and for as long as that at a time: so one renewal may be
+lost in silence, and there is still time for another one. What fails sooner is asked again after :data:`ASK_AGAIN`,
+counted from when it was asked: a pause after a long silence would only cost the time that is left.
 
 **What is taken back.** Nobody here believes any more in a lease that could not be renewed, or wants one that could not
 be revoked; but the server may have it. So it is revoked behind everybody's back, unless somebody else may have its id.
@@ -115,6 +117,10 @@ class LeaseCore:
     def patience(self, now: float) -> float:
         """Seconds that a renewal may take."""
         return min(self.interval, max(self.left(now), ASK_AGAIN))
+
+    def pause(self, asked_at: float, now: float) -> float:
+        """Seconds until the next renewal, after one has failed."""
+        return max(0.0, ASK_AGAIN - (now - asked_at))
 
     # --- what happens
 

@@ -387,9 +387,11 @@ class _Keeper:
     def _renew(self) -> None:
         # nothing is sent if the timers are so late that the lease is lost; and an answer that comes after the next
         # attempt, or after the end, does not matter
-        core = self._lease._core
-        self._renewing = self._lease._keep(core.patience(self._lease._seconds()))
-        self._renewing.addCallbacks(lambda _: self._later(core.interval), lambda _: self._later(ASK_AGAIN))
+        core, asked_at = self._lease._core, self._lease._seconds()
+        self._renewing = self._lease._keep(core.patience(asked_at))
+        self._renewing.addCallbacks(
+            lambda _: self._later(core.interval), lambda _: self._later(core.pause(asked_at, self._lease._seconds()))
+        )
 
     def _later(self, delay: float) -> None:
         if not self._is_stopped:

@@ -59,8 +59,8 @@ class Lease:
     It expires *time_to_live* seconds after it was granted or renewed last: :meth:`refresh` renews it once,
     :meth:`keep_alive` renews it until it is revoked, lost, or the client is closed.
 
-    What is believed of it here goes by a clock that cannot be set, and that on Linux and Windows goes on while the
-    machine sleeps: :attr:`state` is right whenever it is asked. But Twisted's timers go by the system's clock. When
+    What is believed of it here goes by a clock that cannot be set, and that on Linux, macOS and Windows goes on while
+    the machine sleeps: :attr:`state` is right whenever it is asked. But Twisted's timers go by the system's clock. When
     that is set back, the renewals come as much later, and so does :meth:`when_lost` if the lease expires by that; the
     next call of one of the methods tells it then.
 
@@ -95,8 +95,8 @@ class Lease:
         """
         When the lease expires at the earliest (``float``, seconds): counted from when the renewal that was answered
         last was *sent*, so that it is never later than what the server counts. By
-        ``time.clock_gettime(time.CLOCK_BOOTTIME)`` where the system has that, else by ``time.monotonic()``; by
-        ``reactor.seconds()`` if the reactor is none of Twisted's own.
+        ``time.clock_gettime(time.CLOCK_BOOTTIME)`` where the system has that, by ``CLOCK_MONOTONIC_RAW`` on macOS, else
+        by ``time.monotonic()``; by ``reactor.seconds()`` if the reactor is none of Twisted's own.
         """
         return self._core.deadline
 

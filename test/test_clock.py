@@ -29,6 +29,15 @@ class MonotonicTests(SynchronousTestCase):
         self.patch(_clock, "time", system)
         self.assertEqual(_clock.monotonic(SystemReactor())(), 5.0)
 
+    def test_mac(self) -> None:
+        """There another one does; it counts only where the former is missing."""
+        clocks = {4: 9.0, 7: 5.0}
+        system = SimpleNamespace(CLOCK_MONOTONIC_RAW=4, clock_gettime=clocks.__getitem__, monotonic=lambda: 3.0)
+        self.patch(_clock, "time", system)
+        self.assertEqual(_clock.monotonic(SystemReactor())(), 9.0)
+        system.CLOCK_BOOTTIME = 7
+        self.assertEqual(_clock.monotonic(SystemReactor())(), 5.0)
+
     def test_without_boot_time(self) -> None:
         """Where the system does not have it, the one that it has."""
         self.patch(_clock, "time", SimpleNamespace(monotonic=lambda: 3.0))

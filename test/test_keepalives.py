@@ -95,6 +95,19 @@ class StreamTests(KeepAliveCase):
         self.assertTrue(stream.is_aborted)
         self.assertEqual(list(self.calls.stats().endpoints.values()), [False])
 
+    def test_silent_after_the_clock_was_set_back(self) -> None:
+        """What was answered before that is no sign of life, whatever time it was."""
+        self.clock.advance(3600)
+        first = self.renew(1)
+        self.stream.say(renewed(1))
+        self.successResultOf(first)
+        self.clock.rightNow -= 3600
+        second, stream = self.renew(1), self.stream
+        self.clock.advance(5)
+        self.failureResultOf(second, Timeout)
+        self.assertTrue(stream.is_aborted)
+        self.assertEqual(list(self.calls.stats().endpoints.values()), [False])
+
     def test_silent_about_one(self) -> None:
         """As long as others are answered, only that one is given up; a late answer to it is nobody else's."""
         first = self.renew(1, 5.0)

@@ -24,7 +24,7 @@ LADDER = [
     ("L1", "_schema"),
     ("L2", "_runs _json_runs"),
     ("L2", "_json _protobuf _answers _endpoints _retry _identity"),
-    ("L2", "_watchcore"),
+    ("L2", "_watchcore _leasecore"),
     ("L2", "_http2"),
     ("L2", "_clues _grpc"),
     ("L3", "_transport _tls"),

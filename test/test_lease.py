@@ -704,6 +704,19 @@ class KeepAliveTests(LeaseCase):
         self.assertGreaterEqual(len(self.transport.calls), 4)
         self.assert_expired(lease)
 
+    def test_silence_is_no_reason_to_pause(self) -> None:
+        """The least time to live of a server leaves none for that: somebody else is asked as soon as it is given up."""
+        granting = self.client.lease(2, keep_alive=True)
+        self.transport.next(GRANT).reply(LeaseGrantResponse(Header(), 0xABC, 2))
+        lease = self.successResultOf(granting)
+        self.renew(LeaseKeepAliveResponse(Header(), 0xABC, 2))
+        self.clock.advance(0.7)
+        self.transport.asked("LeaseKeepAlive")
+        self.clock.advance(0.7)
+        self.renew(LeaseKeepAliveResponse(Header(), 0xABC, 2))
+        self.assertEqual(lease.deadline, 1.4 + 2)
+        lease.let_go()
+
     def test_deadline_counts_from_the_sending(self) -> None:
         """A late answer moves the deadline only to what the server counts."""
         lease = self.granted(keep_alive=True)

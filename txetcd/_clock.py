@@ -16,7 +16,8 @@ def monotonic(reactor: Any) -> Callable[[], float]:
     A clock that nobody can set, for what must not be believed in for too long: ``reactor.seconds()`` of Twisted's own
     reactors is the system's clock. Of anything else, as a ``Clock`` in a test, it is the clock.
 
-    On Linux ``time.monotonic()`` stands still while the machine sleeps, but ``CLOCK_BOOTTIME`` goes on.
+    Nor may it stand still while the machine sleeps, as ``time.monotonic()`` does on Linux and on macOS. The former has
+    ``CLOCK_BOOTTIME`` for that. On the latter it is ``CLOCK_MONOTONIC_RAW``, which has another meaning on Linux.
 
     :param reactor: the reactor.
     :returns: tells the seconds (``float``); only their differences mean anything.
@@ -24,5 +25,7 @@ def monotonic(reactor: Any) -> Callable[[], float]:
     if not isinstance(reactor, ReactorBase):
         seconds: Callable[[], float] = reactor.seconds
         return seconds
-    boot_time = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic if boot_time is None else partial(time.clock_gettime, boot_time)
+    for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC_RAW"):
+        if hasattr(time, name):
+            return partial(time.clock_gettime, getattr(time, name))
+    return time.monotonic

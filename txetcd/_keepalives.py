@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from copy import copy
-from math import inf
 from typing import Any, Optional
 
 from twisted.internet.defer import CancelledError, Deferred, fail
@@ -26,13 +25,13 @@ class _Renewal:
     """
     A renewal that was asked for.
 
-    :ivar sent_at: when.
+    :ivar heard: how many answers had come before.
     :ivar done: what comes of it; fired already if nobody waits for the answer any more.
     :ivar timer: when that is given up.
     """
 
     def __init__(self, clock: Any, seconds: float, keep_alives: KeepAlives) -> None:
-        self.sent_at: float = clock.seconds()
+        self.heard = keep_alives._heard
         self.done: Deferred[LeaseKeepAliveResponse] = Deferred(self._cancelled)
         self.timer: IDelayedCall = clock.callLater(seconds, keep_alives._expire, self, seconds)
 
@@ -73,7 +72,8 @@ class KeepAlives:
         self._stream: Optional[CallStream] = None
         # by the ids of their leases; the answers to those of one lease come in their order
         self._asked: dict[int, deque[_Renewal]] = {}
-        self._heard_at = -inf
+        # answers: what has come since is counted, as the system's clock may be set back
+        self._heard = 0
         self._count = 0
 
     def join(self) -> None:
@@ -113,7 +113,7 @@ class KeepAlives:
         return renewal.done
 
     def _message(self, answer: LeaseKeepAliveResponse) -> None:
-        self._heard_at = self._clock.seconds()
+        self._heard += 1
         renewals = self._asked.get(answer.lease_id)
         if renewals is None:
             self._break(f"it is about lease {answer.lease_id:x}, which was not asked for")
@@ -138,7 +138,7 @@ class KeepAlives:
     def _expire(self, renewal: _Renewal, seconds: float) -> None:
         error = self._calls.located(unanswered(seconds, False), LEASE_KEEP_ALIVE)
         stream = self._stream
-        if stream is not None and self._heard_at < renewal.sent_at:
+        if stream is not None and self._heard == renewal.heard:
             # nobody has been answered since: the others will not be, either
             error.endpoint = stream.url or error.endpoint
             self._stream = None

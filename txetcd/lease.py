@@ -5,7 +5,6 @@ Leases: keys that disappear when their owner does.
 from __future__ import annotations
 
 import secrets
-from copy import copy
 from typing import Any, Optional
 
 import attrs
@@ -19,6 +18,7 @@ from ._check import INT64_MAX, check_seconds
 from ._clock import monotonic
 from ._context import ContextDeferred
 from ._keepalives import KeepAlives
+from ._leasecore import LeaseCore, is_in_doubt
 from ._messages import (
     Acknowledgement,
     LeaseGrantRequest,
@@ -30,28 +30,11 @@ from ._messages import (
     LeaseTimeToLiveResponse,
 )
 from ._schema import LEASE_GRANT, LEASE_KEEP_ALIVE, LEASE_REVOKE, LEASE_TIME_TO_LIVE, Rpc
-from .errors import (
-    Closed,
-    Error,
-    Expired,
-    LeaseExist,
-    LeaseNotFound,
-    OutcomeUnknown,
-    Timeout,
-    TooManyRequests,
-    Unavailable,
-    refusal,
-)
+from .errors import Closed, Error, Expired, LeaseExist, LeaseNotFound, refusal
 from .values import Header
 
 MAX_TIME_TO_LIVE = 9_000_000_000
 """Seconds that a lease may last at the most (``lease.MaxLeaseTTL`` of the server)."""
-
-_RENEWALS = 3
-"""Renewals within a time to live, as Go's client has it: two may fail before the lease is in danger."""
-
-_IN_DOUBT = (Unavailable, OutcomeUnknown, Timeout, TooManyRequests, CancelledError)
-"""What a revocation fails with that is worth another one: the server has not refused it for good, for all we know."""
 
 
 @attrs.frozen
@@ -76,8 +59,8 @@ class Lease:
     It expires *time_to_live* seconds after it was granted or renewed last: :meth:`refresh` renews it once,
     :meth:`keep_alive` renews it until it is revoked, lost, or the client is closed.
 
-    What is believed of it here goes by a clock that cannot be set, and that on Linux and Windows goes on while the
-    machine sleeps: :attr:`state` is right whenever it is asked. But Twisted's timers go by the system's clock. When
+    What is believed of it here goes by a clock that cannot be set, and that on Linux, macOS and Windows goes on while
+    the machine sleeps: :attr:`state` is right whenever it is asked. But Twisted's timers go by the system's clock. When
     that is set back, the renewals come as much later, and so does :meth:`when_lost` if the lease expires by that; the
     next call of one of the methods tells it then.
 
@@ -98,16 +81,11 @@ class Lease:
         self._calls = way.calls
         self._clock = way.clock
         self._seconds = monotonic(way.clock)
-        self._renewed_at = sent_at
-        self._term = granted.time_to_live
-        self._is_id_ours = is_id_ours
+        self._core = LeaseCore(granted.time_to_live, sent_at, is_id_ours)
         self._keeper: Optional[_Keeper] = None
+        self._taking_back: Optional[_TakingBack] = None
         self._looking: Optional[_Deadline] = None
         self._losers: list[Deferred[None]] = []
-        self._end: Optional[Expired] = None
-        self._is_left = False
-        self._is_taken_back = False
-        self._is_called_off = False
         self.lease_id = granted.lease_id
         self.time_to_live = granted.time_to_live
         self.header = granted.header
@@ -117,10 +95,10 @@ class Lease:
         """
         When the lease expires at the earliest (``float``, seconds): counted from when the renewal that was answered
         last was *sent*, so that it is never later than what the server counts. By
-        ``time.clock_gettime(time.CLOCK_BOOTTIME)`` where the system has that, else by ``time.monotonic()``; by
-        ``reactor.seconds()`` if the reactor is none of Twisted's own.
+        ``time.clock_gettime(time.CLOCK_BOOTTIME)`` where the system has that, by ``CLOCK_MONOTONIC_RAW`` on macOS, else
+        by ``time.monotonic()``; by ``reactor.seconds()`` if the reactor is none of Twisted's own.
         """
-        return self._renewed_at + self._term
+        return self._core.deadline
 
     @property
     def state(self) -> str:
@@ -130,9 +108,7 @@ class Lease:
           the next state comes of that, since otherwise nobody expects the lease to last
         * ``"lost"``: it has expired, or was revoked
         """
-        if self._end is not None:
-            return "lost"
-        return "alive" if self._seconds() < self.deadline else "suspect"
+        return self._core.state(self._seconds())
 
     def remaining(self, timeout: Optional[float] = None) -> Deferred[int]:
         """
@@ -189,11 +165,11 @@ class Lease:
             followed by the same.
         """
         check_seconds("timeout", timeout)
-        self._is_called_off = True
-        if self._is_gone() and not self._is_left:
+        is_there = self._core.give_back(self._seconds())
+        self._follow()
+        if not is_there:
             return fail(self._expired(LEASE_REVOKE))
-        self.let_go()
-        revoked = _revoke(self._calls, self.lease_id, self._is_id_ours, timeout)
+        revoked = _revoke(self._calls, self.lease_id, self._core.is_id_ours, timeout)
         return revoked.addCallbacks(self._revoked, self._not_revoked)
 
     def keep_alive(self) -> None:
@@ -208,9 +184,10 @@ class Lease:
         if self._is_gone():
             raise self._expired(LEASE_KEEP_ALIVE)
         if self._calls.is_closed:
-            self._leave()
-        elif self._keeper is None:
-            self._is_called_off = False
+            self._core.leave()
+            self._follow()
+        elif not self._core.is_kept:
+            self._core.keep()
             self._keeper = _Keeper(self, self._way)
             self._look()
             self._keeper.start()
@@ -219,10 +196,8 @@ class Lease:
         """
         Renews the lease no longer: it lasts until it expires.
         """
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            keeper.stop()
-            self._look()
+        self._core.let_go()
+        self._follow()
 
     def when_lost(self) -> Deferred[None]:
         """
@@ -244,18 +219,31 @@ class Lease:
 
     def _is_gone(self) -> bool:
         """Whether it is lost. Who asks this notices a loss for which the timers are late."""
-        if self._keeper is not None and self.state == "suspect":
-            self._expire()
-        return self._end is not None
+        is_gone = self._core.is_gone(self._seconds())
+        if is_gone:
+            self._follow()
+        return is_gone
 
     @property
     def _left(self) -> float:
         """Seconds until its time is over by the local clock."""
-        return self.deadline - self._seconds()
+        return self._core.left(self._seconds())
+
+    def _follow(self) -> None:
+        """Does what follows from what has become of it. Whoever is told of a loss may do anything: so that is last."""
+        if self._core.is_taken_back and self._taking_back is None:
+            self._taking_back = _TakingBack(self._calls, self._clock, self.lease_id, self.time_to_live)
+            self._taking_back.start().addCallback(self._taken_back)
+        if not self._core.is_kept and self._keeper is not None:
+            keeper, self._keeper = self._keeper, None
+            keeper.stop()
+        self._look()
+        if self._core.end:
+            self._tell_losers()
 
     def _look(self) -> None:
         """Has it told when its time is over, or the client is closed, as long as that matters to anybody."""
-        is_wanted = self._end is None and (self._keeper is not None or self._losers)
+        is_wanted = not self._core.end and (self._core.is_kept or self._losers)
         if is_wanted and self._looking is None:
             self._looking = _Deadline(self, self._calls, self._clock)
             self._looking.start()
@@ -265,38 +253,14 @@ class Lease:
 
     def _run_out(self) -> None:
         """Its time is over by the local clock. One that is not kept alive may be refreshed all the same."""
-        if self._keeper is None:
+        if not self._is_gone():
             self._tell_losers()
-        else:
-            self._expire()
 
     def _client_closed(self) -> None:
-        if self._keeper is None:
-            self._tell_losers()
-        else:
-            self._leave()
-
-    def _expire(self) -> None:
-        """It could not be kept alive. Nobody here believes in it any more, so nobody need wait for its end."""
-        self._take_back()
-        self._lose("expired: it could not be renewed in time")
-
-    def _leave(self) -> None:
-        """Keeps it alive no longer, because the client is closed. The server has it still, so it can be revoked."""
-        self._is_left = True
-        self._lose("is not renewed any more: the client was closed")
-
-    def _lose(self, reason: str, rpc: Rpc = LEASE_KEEP_ALIVE) -> Expired:
-        """
-        Notes that the lease is gone, as was learned from a call of *rpc*.
-
-        :returns: the error that says so.
-        """
-        if self._end is None:
-            self._end = Expired(None, f"lease {self.lease_id:x} {reason}")
-            self.let_go()
-            self._tell_losers()
-        return self._expired(rpc)
+        if self._core.is_kept:
+            self._core.leave()
+        self._follow()
+        self._tell_losers()
 
     def _tell_losers(self) -> None:
         # one at a time: whoever is told may cancel the others
@@ -308,22 +272,14 @@ class Lease:
         self._losers.remove(waiting)
         self._look()
 
-    def _take_back(self) -> None:
-        """Revokes it behind everybody's back, if nobody else can have its id by then."""
-        if self._is_id_ours and not self._is_taken_back:
-            self._is_taken_back = True
-            taking_back = _TakingBack(self._calls, self._clock, self.lease_id, self.time_to_live)
-            taking_back.start().addCallback(self._taken_back)
-
     def _taken_back(self, is_gone: bool) -> None:
-        self._is_taken_back = False
-        if is_gone:
-            self._lose("was revoked", LEASE_REVOKE)
+        self._taking_back = None
+        self._core.taken_back(is_gone)
+        self._follow()
 
     def _expired(self, rpc: Rpc) -> Expired:
-        """A copy, because an exception keeps the traceback of where it was raised."""
-        assert self._end is not None
-        return self._calls.located(copy(self._end), rpc)
+        """The error that says that it is gone, and why."""
+        return self._calls.located(Expired(None, f"lease {self.lease_id:x} {self._core.end}"), rpc)
 
     def _time_to_live(self, keys: bool, timeout: Optional[float]) -> Deferred[Any]:
         if self._is_gone():
@@ -333,42 +289,34 @@ class Lease:
         return asked.addCallback(self._told)
 
     def _told(self, answer: LeaseTimeToLiveResponse) -> LeaseTimeToLiveResponse:
-        # -1 for a lease that the server does not know; one on the verge has 0 left, but is still there
-        if answer.time_to_live < 0:
-            raise self._lose("is not known to the server", LEASE_TIME_TO_LIVE)
+        if not self._core.found(answer.time_to_live):
+            self._follow()
+            raise self._expired(LEASE_TIME_TO_LIVE)
         return answer
 
     def _renewed(self, answer: LeaseKeepAliveResponse, sent_at: float) -> Header:
-        if answer.time_to_live <= 0:
-            raise self._lose("is not known to the server")
-        if self._end is not None:
-            # too late: whoever was told that the lease is lost has acted on it
+        if not self._core.renewed(answer.time_to_live, sent_at):
+            self._follow()
             raise self._expired(LEASE_KEEP_ALIVE)
-        if sent_at >= self._renewed_at:
-            self._renewed_at = sent_at
-            # less than was granted, if the id was granted anew meanwhile
-            self._term = min(self.time_to_live, answer.time_to_live)
-            if self._looking is not None:
-                self._looking.wait()
+        if self._looking is not None:
+            self._looking.wait()
         return answer.header
 
     def _revoked(self, answer: Acknowledgement) -> Header:
-        self._lose("was revoked", LEASE_REVOKE)
+        self._core.revoked()
+        self._follow()
         return answer.header
 
     def _not_revoked(self, failure: Failure) -> Any:
         error = failure.value
-        if isinstance(error, LeaseNotFound):
-            if error.maybe_applied:
-                return self._revoked_before(failure)
-            self._lose("is not known to the server", LEASE_REVOKE)
-        elif failure.check(*_IN_DOUBT):
-            self._take_back()
+        self._core.not_revoked(_error_of(failure))
+        self._follow()
+        if isinstance(error, LeaseNotFound) and error.maybe_applied:
+            return self._header_of_revocation(failure)
         return failure
 
-    def _revoked_before(self, failure: Failure) -> Deferred[Any]:
+    def _header_of_revocation(self, failure: Failure) -> Deferred[Any]:
         """An attempt whose answer was lost has done it. The server is asked once more, for the header."""
-        self._lose("was revoked", LEASE_REVOKE)
         asked = self._calls.finish(LEASE_TIME_TO_LIVE, LeaseTimeToLiveRequest(self.lease_id))
         return asked.addCallbacks(lambda answer: answer.header, lambda _: failure)
 
@@ -436,15 +384,14 @@ class _Keeper:
         self._renewing.cancel()
         self._way.keep_alives.leave()
 
-    @property
-    def _interval(self) -> float:
-        return self._lease._term / _RENEWALS
-
     def _renew(self) -> None:
         # nothing is sent if the timers are so late that the lease is lost; and an answer that comes after the next
         # attempt, or after the end, does not matter
-        self._renewing = self._lease._keep(min(self._interval, max(self._lease._left, ASK_AGAIN)))
-        self._renewing.addCallbacks(lambda _: self._later(self._interval), lambda _: self._later(ASK_AGAIN))
+        core, asked_at = self._lease._core, self._lease._seconds()
+        self._renewing = self._lease._keep(core.patience(asked_at))
+        self._renewing.addCallbacks(
+            lambda _: self._later(core.interval), lambda _: self._later(core.pause(asked_at, self._lease._seconds()))
+        )
 
     def _later(self, delay: float) -> None:
         if not self._is_stopped:
@@ -486,7 +433,7 @@ class _TakingBack:
 
     def _not_revoked(self, failure: Failure) -> None:
         is_late = self._calls.is_closed or self._seconds() >= self._deadline
-        if is_late or not failure.check(*_IN_DOUBT):
+        if is_late or not is_in_doubt(_error_of(failure)):
             self._end(bool(failure.check(LeaseNotFound)))
         else:
             self._timer = self._clock.callLater(ASK_AGAIN, self._revoke)
@@ -511,14 +458,19 @@ def _revoke(calls: Calls, lease_id: int, is_id_ours: bool, timeout: Optional[flo
     return calls.finish(LEASE_REVOKE, request, timeout, is_idempotent=None if is_id_ours else False)
 
 
+def _error_of(failure: Failure) -> Optional[BaseException]:
+    """What a call failed with; ``None`` if it was cancelled."""
+    return None if failure.check(CancelledError) else failure.value
+
+
 def is_left(lease: Lease) -> bool:
     """Whether it is lost only because the client was closed, which renews it no longer."""
-    return lease._is_left
+    return lease._core.is_left
 
 
 def _is_given_back(lease: Lease) -> bool:
     """Whether its owner has revoked it, whatever came of that, and not kept it alive again."""
-    return lease._is_called_off
+    return lease._core.is_given_back
 
 
 # --- granting one

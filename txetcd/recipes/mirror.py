@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from .._backoff import ASK_AGAIN
 from .._check import check_int, check_seconds, what_came
 from .._context import within
-from ..errors import Closed, Error, RevisionError, Timeout, Unavailable
+from ..errors import Closed, DeadlineExceeded, Error, RequestCanceled, RevisionError, Timeout, Unavailable
 from ..keyset import KeySet
 from ..values import Event, KeyValue, SyntheticEvent
 from ..watch import Watch
@@ -26,6 +26,9 @@ from ._etcd import Etcd
 
 PAGE = 1000
 """Keys that are read at a time."""
+
+_OUTAGES = (Unavailable, Timeout, DeadlineExceeded, RequestCanceled)
+"""What a call fails with that has tried for as long as it may."""
 
 _log = Logger()
 
@@ -167,10 +170,10 @@ class Mirror:
         """What it holds of a key set (``list`` of :class:`~txetcd.KeyValue`), in the order of the keys."""
         wanted = KeySet.of("keys", keys)
         found = []
-        for key in self._order[bisect_left(self._order, wanted.start) :]:
-            if key not in wanted:
-                break
-            found.append(self._kvs[key])
+        at = bisect_left(self._order, wanted.start)
+        while at < len(self._order) and self._order[at] in wanted:
+            found.append(self._kvs[self._order[at]])
+            at += 1
         return found
 
     def wait_for(self, revision: int) -> Deferred[int]:
@@ -222,6 +225,9 @@ class Mirror:
             except RevisionError:
                 # what happened meanwhile cannot be told; what has come of it can be read
                 pass
+            except _OUTAGES:
+                # the watch was never set up, and the client's policy has given it up
+                await deferLater(self._etcd.reactor, ASK_AGAIN)
             finally:
                 watch.stop()
 
@@ -242,7 +248,7 @@ class Mirror:
         while True:
             try:
                 return await self._read_pages()
-            except (Unavailable, Timeout, RevisionError):
+            except (*_OUTAGES, RevisionError):
                 await deferLater(self._etcd.reactor, ASK_AGAIN)
 
     async def _read_pages(self) -> tuple[int, list[KeyValue]]:
@@ -261,7 +267,9 @@ class Mirror:
         )
         events: list[Event] = [SyntheticEvent("put", kv) for kv in written]
         events += [SyntheticEvent("delete", KeyValue(key, mod_revision=revision)) for key in self if key not in there]
-        self._apply(events, revision)
+        # at once: one by one, a hundred thousand keys would keep the reactor for seconds
+        self._kvs, self._order = there, sorted(there)
+        self._changed(events, revision)
 
     def _apply(self, events: Sequence[Event], revision: int) -> None:
         for event in events:
@@ -269,6 +277,9 @@ class Mirror:
                 self._put(event.kv)
             else:
                 self._delete(event.key)
+        self._changed(events, revision)
+
+    def _changed(self, events: Sequence[Event], revision: int) -> None:
         self._revision = revision
         if events and self._on_change is not None:
             try:
@@ -294,7 +305,8 @@ class Mirror:
         while wanted is None or (self._revision or 0) < wanted:
             revision = self._revision or 0
             found = await self._etcd.get(self._keys, limit=1, keys_only=True, min_mod_revision=revision + 1)
-            wanted = found.header.revision if wanted is None else wanted
+            # less than before if the cluster has gone back: what was wanted then there is not any more
+            wanted = min(found.header.revision, found.header.revision if wanted is None else wanted)
             if self._revision != revision:
                 # it has moved meanwhile, and so says nothing of what was found
                 continue

@@ -22,7 +22,7 @@ from ._reading import read_keys
 from ._schema import ENUMS, RANGE
 from ._watchcore import LIVE, ON_COMPACTED, OPENING, RAISE, RESYNC, STOPPED, Do, Known, Step, WatchCore
 from ._watchstreams import Line, WatchStreams
-from .errors import AuthError, Compacted, Error, FutureRevision, Timeout
+from .errors import AuthError, Compacted, Error, FutureRevision, RevisionLost, Timeout
 from .keyset import KeySet
 from .ops import OpGet
 from .values import Event, KeyValue
@@ -263,7 +263,9 @@ class Part:
     def _begin(self) -> None:
         self._timer = None
         start = self._options.start_revision
-        if self._known is not None or not self._options.keeps_count:
+        if self._core.must_read:
+            self._read_again()
+        elif self._known is not None or not self._options.keeps_count:
             self._ask()
         elif start == 1:
             # there was nothing before
@@ -343,15 +345,22 @@ class Part:
             return
         self.error = step.error or self.error
         if step.do is not Do.LOOK:
+            # whatever was under way would go on beside it, and end up with a stream of its own
             self._stop_timer()
+            self._work.cancel()
             self._drop_lines()
         self._DO[step.do](self, step)
 
-    def _tell(self, events: Sequence[Event]) -> None:
+    def _tell(self, events: Sequence[Event], since: int = 0) -> None:
+        """
+        Hands them over.
+
+        :param since: they are complete only together, as what has come of all that has happened since that revision.
+        """
         if self._known is not None:
             self._known.note(events)
             events = self._options.wanted(events)
-        self._waiting.extend([event.kv.mod_revision for event in events])
+        self._waiting.extend([since or event.kv.mod_revision for event in events])
         self._owner._take_in(self, events)
 
     def _ask_later(self, step: Step) -> None:
@@ -375,14 +384,20 @@ class Part:
             return None
 
     def _read(self, step: Step) -> None:
+        if self._known is not None and isinstance(step.error, RevisionLost):
+            self._known.doubt()
+        self._read_again()
+
+    def _read_again(self) -> None:
         self._work = read_keys(self._way.calls, self.keys)
         self._work.addCallbacks(self._has_read, self._not_read)
 
     def _has_read(self, found: tuple[int, list[KeyValue]]) -> None:
         revision, kvs = found
         self._known = self._known or Known()
+        since = self._core.next_revision
         self._core.has_read(revision)
-        self._tell(self._known.difference(kvs, revision))
+        self._tell(self._known.difference(kvs, revision), since)
         if self._core.state != STOPPED:
             self._ask()
 
@@ -390,7 +405,7 @@ class Part:
         error = failure.value
         if isinstance(error, Compacted):
             self._follow(self._core.compacted(error))
-        elif isinstance(error, FutureRevision):
+        elif isinstance(error, FutureRevision) and not self._core.must_read:
             # it begins in the future, and what happens before is not told
             self._count(0)
         elif isinstance(error, Error):
@@ -414,10 +429,14 @@ class Part:
         op = OpGet(self.keys, keys_only=True, limit=1)
         self._looking.cancel()
         self._looking = self._way.calls.call(RANGE, op)
-        # that it fails says nothing; the next one that is behind is looked at again
         self._looking.addCallbacks(
-            lambda found: self._follow(self._core.looked(found.header.revision)), lambda _: None
+            lambda found: self._follow(self._core.looked(found.header.revision)), self._not_looked
         )
+
+    def _not_looked(self, failure: Failure) -> None:
+        # if the cluster has gone back, nothing would ever be told: so it is asked for again, and then looked again
+        if isinstance(failure.value, Error) and self._core.state == LIVE:
+            self._lost(failure.value, "")
 
     def _stop(self, step: Step) -> None:
         assert step.error is not None

@@ -19,7 +19,7 @@ from ._calls import Calls
 from ._check import check_choice, check_flag, check_optional_int, is_series, what_came
 from ._messages import WatchCreateRequest, WatchResponse
 from ._reading import read_keys
-from ._schema import ENUMS, RANGE
+from ._schema import ENUMS, RANGE, WATCH
 from ._watchcore import LIVE, ON_COMPACTED, OPENING, RAISE, RESYNC, STOPPED, Do, Known, Step, WatchCore
 from ._watchstreams import Line, WatchStreams
 from .errors import AuthError, Compacted, Error, FutureRevision, RevisionLost, Timeout
@@ -415,13 +415,15 @@ class Part:
         # a call fetches another one, if any can; and what may be read may be watched
         op = OpGet(self.keys, keys_only=True, limit=1, serializable=True)
         self._work = self._way.calls.call(RANGE, op)
-        self._work.addCallbacks(lambda _: self._begin(), self._not_allowed, errbackArgs=(step.error,))
+        self._work.addCallbacks(lambda _: self._begin(), self._not_allowed)
 
-    def _not_allowed(self, failure: Failure, reason: Error) -> None:
+    def _not_allowed(self, failure: Failure) -> None:
         error = failure.value
         # else it was stopped meanwhile
         if isinstance(error, AuthError):
-            self._follow(self._core.given_up(reason))
+            # that is the answer to the watch as well, and not what was wrong with the token before
+            error.call = WATCH.name
+            self._follow(self._core.given_up(error))
         elif isinstance(error, Error):
             self._lost(error, "")
 

@@ -237,6 +237,23 @@ class OutageTests(MirrorCase):
         self.successResultOf(fresh)
         self.assertEqual((self.state(mirror), mirror.revision), ({b"k1": 5}, 8))
 
+    def test_cluster_has_gone_back_unseen(self) -> None:
+        """To where the watch was not told of, but the mirror by fresh(): what happens from there on is not dropped."""
+        mirror = self.synced(kv(b"k1", 5))
+        mirror.fresh()
+        self.read(100, count=1)
+        self.stream.end(Unavailable(None, "lost"))
+        self.clock.advance(0)
+        self.stream.say(WatchResponse(Header(revision=50), created=True))
+        fresh = mirror.fresh()
+        self.read(51, count=1)
+        self.assertNoResult(fresh)
+        self.stream.say(told(put(b"k1", 51)))
+        self.read(52, kv(b"k1", 51))
+        self.successResultOf(fresh)
+        self.assertEqual((self.state(mirror), mirror.revision), ({b"k1": 51}, 52))
+        self.assertEqual(self.stream.request.start_revision, 53)
+
 
 class WaitTests(MirrorCase):
     """Until it shows something."""

@@ -18,7 +18,16 @@ from twisted.python.failure import Failure
 from .._backoff import ASK_AGAIN
 from .._check import check_int, check_seconds, what_came
 from .._context import within
-from ..errors import Closed, DeadlineExceeded, Error, RequestCanceled, RevisionError, Timeout, Unavailable
+from ..errors import (
+    Closed,
+    DeadlineExceeded,
+    Error,
+    RequestCanceled,
+    RevisionError,
+    RevisionLost,
+    Timeout,
+    Unavailable,
+)
 from ..keyset import KeySet
 from ..values import Event, KeyValue, SyntheticEvent
 from ..watch import Watch
@@ -73,6 +82,8 @@ class Mirror:
         self._watch: Optional[Watch] = None
         self._work: Optional[Deferred[Any]] = None
         self._reason: Optional[Error] = None
+        # those of the watch when the revision was last known without it
+        self._losses = 0
         self._is_over = False
 
     # --- its life
@@ -234,7 +245,10 @@ class Mirror:
     async def _follow(self, watch: Watch) -> None:
         events: list[Event] = []
         async for event in watch:
-            if event.mod_revision <= (self._revision or 0):
+            if self._revision is not None and event.mod_revision <= self._revision:
+                if watch.losses != self._losses:
+                    # of a cluster that has gone back to a revision which the watch had not seen, and the mirror had
+                    raise RevisionLost(event.mod_revision, self._revision)
                 # that nothing has come of it is known already: see _until_fresh()
                 continue
             events.append(event)
@@ -310,7 +324,7 @@ class Mirror:
             if self._revision != revision:
                 # it has moved meanwhile, and so says nothing of what was found
                 continue
-            if not found.kvs and found.count == len(self):
+            if not found.kvs and found.count == len(self) and found.header.revision >= revision:
                 # nothing was written since, and as many keys are there: none was deleted, either
                 self._reach(found.header.revision)
             else:
@@ -320,6 +334,7 @@ class Mirror:
     def _reach(self, revision: int) -> None:
         if self._revision is not None and revision > self._revision and not self._is_over:
             self._revision = revision
+            self._losses = 0 if self._watch is None else self._watch.losses
             self._tell()
 
     def _next_change(self) -> Deferred[None]:

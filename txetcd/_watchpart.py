@@ -51,7 +51,7 @@ class WatchOptions:
         start_revision: Optional[int],
         return_previous: Optional[bool],
         progress_notify: Optional[bool],
-        on_compacted: str = RAISE,
+        on_compacted: Optional[str] = RAISE,
     ) -> WatchOptions:
         """
         The options, if they can be.
@@ -70,7 +70,7 @@ class WatchOptions:
             check_optional_int("start_revision", start_revision),
             check_flag("return_previous", return_previous),
             check_flag("progress_notify", progress_notify),
-            on_compacted,
+            on_compacted or RAISE,
         )
 
     @property

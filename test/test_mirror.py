@@ -340,6 +340,15 @@ class WaitTests(MirrorCase):
         self.failureResultOf(mirror.fresh(), Closed)
         self.assertRaises(ValueError, mirror.fresh, -1)
 
+    def test_fresh_of_one_that_is_closed_meanwhile(self) -> None:
+        """It is not asked again and again."""
+        mirror = self.synced(kv(b"k1", 5))
+        fresh = mirror.fresh()
+        mirror.close()
+        self.read(30, count=1)
+        self.failureResultOf(fresh, Closed)
+        self.assertEqual((self.transport.waiting, mirror.revision), ([], 10))
+
 
 class EndTests(MirrorCase):
     """How it ends."""

@@ -319,6 +319,8 @@ class Mirror:
         while wanted is None or (self._revision or 0) < wanted:
             revision = self._revision or 0
             found = await self._etcd.get(self._keys, limit=1, keys_only=True, min_mod_revision=revision + 1)
+            if self._is_over:
+                raise self._end_reason()
             # less than before if the cluster has gone back: what was wanted then there is not any more
             wanted = min(found.header.revision, found.header.revision if wanted is None else wanted)
             if self._revision != revision:
@@ -332,7 +334,7 @@ class Mirror:
         return self
 
     def _reach(self, revision: int) -> None:
-        if self._revision is not None and revision > self._revision and not self._is_over:
+        if self._revision is not None and revision > self._revision:
             self._revision = revision
             self._losses = 0 if self._watch is None else self._watch.losses
             self._tell()

@@ -6,11 +6,14 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
+import attrs
+
 from test.fakes import Case, FakeStream, fake_client, run
 from txetcd import Client, KeySet, Mirror
+from txetcd._backoff import never
 from txetcd._messages import WatchResponse
 from txetcd._schema import RANGE
-from txetcd.errors import Closed, Compacted, PermissionDenied, Timeout, Unavailable
+from txetcd.errors import Closed, Compacted, DeadlineExceeded, PermissionDenied, RequestCanceled, Timeout, Unavailable
 from txetcd.ops import OpGet
 from txetcd.values import Event, Header, KeyValue, Range
 
@@ -200,11 +203,56 @@ class OutageTests(MirrorCase):
     def test_outage_at_first(self) -> None:
         mirror = self.mirror()
         starting = mirror.start()
-        for error in (Unavailable(None, "refused"), Timeout("late")):
+        outages = (Unavailable(None, "refused"), Timeout("late"), DeadlineExceeded(4, "late"), RequestCanceled(1, "no"))
+        for error in outages:
             self.transport.next(RANGE).reply(error)
             self.clock.advance(0.5)
         self.read(10)
         self.successResultOf(starting)
+
+    def test_watch_is_given_up(self) -> None:
+        """As the client's policy may do with one that was never set up: that is an outage as any other."""
+        self.client._watches = attrs.evolve(self.client._watches, policy=never)
+        mirror = self.mirror()
+        mirror.start()
+        self.read(10, kv(b"k1", 5))
+        self.stream.end(Unavailable(None, "lost"))
+        self.clock.advance(0.5)
+        self.read(20, kv(b"k1", 15))
+        self.assertEqual((self.state(mirror), self.stream.request.start_revision), ({b"k1": 15}, 21))
+
+    def test_cluster_has_gone_back(self) -> None:
+        """Whoever waits for what there was before is not waited for in vain."""
+        mirror = self.synced(kv(b"k1", 5))
+        fresh = mirror.fresh()
+        self.read(30, kv(b"k1", 25))
+        self.stream.say(told(put(b"k1", 25)), WatchResponse(Header(revision=28)))
+        self.transport.next(RANGE).reply(Range([kv(b"k1", 29)], Header(revision=30), 1))
+        self.stream.end(Unavailable(None, "lost"))
+        self.clock.advance(0)
+        self.stream.say(WatchResponse(Header(revision=8), created=True))
+        self.read(8)
+        self.read(8, kv(b"k1", 5))
+        self.read(8, count=1)
+        self.successResultOf(fresh)
+        self.assertEqual((self.state(mirror), mirror.revision), ({b"k1": 5}, 8))
+
+    def test_cluster_has_gone_back_unseen(self) -> None:
+        """To where the watch was not told of, but the mirror by fresh(): what happens from there on is not dropped."""
+        mirror = self.synced(kv(b"k1", 5))
+        mirror.fresh()
+        self.read(100, count=1)
+        self.stream.end(Unavailable(None, "lost"))
+        self.clock.advance(0)
+        self.stream.say(WatchResponse(Header(revision=50), created=True))
+        fresh = mirror.fresh()
+        self.read(51, count=1)
+        self.assertNoResult(fresh)
+        self.stream.say(told(put(b"k1", 51)))
+        self.read(52, kv(b"k1", 51))
+        self.successResultOf(fresh)
+        self.assertEqual((self.state(mirror), mirror.revision), ({b"k1": 51}, 52))
+        self.assertEqual(self.stream.request.start_revision, 53)
 
 
 class WaitTests(MirrorCase):
@@ -291,6 +339,15 @@ class WaitTests(MirrorCase):
         self.failureResultOf(waiting, Closed)
         self.failureResultOf(mirror.fresh(), Closed)
         self.assertRaises(ValueError, mirror.fresh, -1)
+
+    def test_fresh_of_one_that_is_closed_meanwhile(self) -> None:
+        """It is not asked again and again."""
+        mirror = self.synced(kv(b"k1", 5))
+        fresh = mirror.fresh()
+        mirror.close()
+        self.read(30, count=1)
+        self.failureResultOf(fresh, Closed)
+        self.assertEqual((self.transport.waiting, mirror.revision), ([], 10))
 
 
 class EndTests(MirrorCase):

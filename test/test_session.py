@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 
 from test.fakes import run
 from test.test_lock import GRANT, ID, KEEP_ALIVE, REVOKE, LockCase, header
@@ -100,6 +100,16 @@ class LifeTests(SessionCase):
         self.cancelled(session.start())
         self.transport.next(GRANT).reply(LeaseGrantResponse(header(10), ID, 60))
         self.revoked()
+
+    def test_closed_while_it_begins(self) -> None:
+        """As if it was cancelled: nobody renews a lease whose owner has closed it."""
+        session = Session(self.client)
+        starting = session.start()
+        self.assertIsNone(self.successResultOf(session.close()))
+        self.failureResultOf(starting, CancelledError)
+        self.transport.next(GRANT).reply(LeaseGrantResponse(header(10), ID, 60))
+        self.revoked()
+        self.assertEqual((repr(session), session.is_alive), ("<Session NEW>", False))
 
     def test_misuse(self) -> None:
         session = Session(self.client)

@@ -378,7 +378,7 @@ class StreamTests(TokensCase):
     def test_watch_is_not_permitted(self) -> None:
         """Neither is a call; or it is, and yet the watch is not."""
         refused = WatchResponse(created=True, canceled=True, cancel_reason="etcdserver: permission denied")
-        for answers in ([PermissionDenied(7, "x")], ["the answer", refused] * 5):
+        for answers in ([PermissionDenied(7, "etcdserver: permission denied")], ["the answer", refused] * 5):
             self.use(A)
             self.known()
             started = Watch(self.watch_way(), (KeySet(b"key"),), WatchOptions()).when_started()

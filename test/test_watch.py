@@ -144,6 +144,10 @@ class ArgumentTests(WatchCase):
             error = self.assertRaises(wanted, WatchOptions.checked, filters, None, None, None)
             self.assertEqual((type(error), str(error)), (wanted, message))
 
+    def test_default(self) -> None:
+        """``None`` is what it is without the argument, as everywhere; and not that changes are lost in silence."""
+        self.assertEqual(WatchOptions.checked(None, None, None, None, None), WatchOptions())
+
     def test_public_names(self) -> None:
         """A user finds in a watch what is for users, and nothing else."""
         public = {name for name in dir(Watch) if not name.startswith("_")}

@@ -239,6 +239,19 @@ class LossTests(OutageCase):
         self.stream.say(created(20), events(12))
         self.assertEqual(self.taken(), [12])
 
+    def test_endpoint_of_another_cluster(self) -> None:
+        """It is not asked again and again, as long as there is another one."""
+        self.calls._way.endpoints.replace(["http://a:1", "http://b:1"])
+        self.begin()
+        self.stream.say(WatchResponse(Header(cluster_id=1, revision=10), created=True))
+        self.stream.end()
+        self.clock.advance(0)
+        self.stream.say(WatchResponse(Header(cluster_id=2, revision=10), created=True))
+        self.clock.advance(1)
+        self.assertEqual([stream.endpoint for stream in self.transport.streams], ["http://a:1"] * 2 + ["http://b:1"])
+        self.stream.say(WatchResponse(Header(cluster_id=1, revision=10), created=True), events(11))
+        self.assertEqual(self.taken(), [11])
+
     def _lost_stream(self, *arguments: Any) -> FakeStream:
         stream = FakeStream(*arguments)
         stream.end(Unavailable(None, "refused"))
@@ -387,10 +400,24 @@ class BehindTests(OutageCase):
         self.assertIn("the cluster is at revision 7, and was at 20 before", str(error))
 
     def test_nobody_knows(self) -> None:
-        """That is found out when it is asked for the next time."""
+        """It is asked for again, and then looked again: if the cluster has gone back, nothing would ever be told."""
         self.behind()
         self.transport.next(RANGE).reply(Unavailable(None, "refused"))
-        self.assertEqual(self.watch.state, "live")
+        self.assertEqual((self.watch.state, self.watch.losses), ("waiting", 2))
+        self.clock.advance(1)
+        self.stream.say(created(7))
+        self.look(7)
+        self.assertEqual(self.taken(), [20])
+        self.assert_over(RevisionLost)
+
+    def test_nobody_knows_any_more(self) -> None:
+        """What is asked for already is not asked for twice."""
+        self.behind()
+        self.lose()
+        self.transport.next(RANGE).reply(Unavailable(None, "refused"))
+        self.assertEqual(self.watch.losses, 2)
+        self.clock.advance(1)
+        self.assertEqual(len(self.transport.live), 1)
 
     def test_stopped_meanwhile(self) -> None:
         self.behind()
@@ -520,15 +547,27 @@ class ResyncTests(OutageCase):
         self.assertEqual([revision for _, _, revision, _ in self.told()], [30, 40])
         self.assertEqual(self.stream.request.start_revision, 61)
 
+    def test_revision(self) -> None:
+        """Only with the last of what was read everything is told up to there: what is gone may be so for long."""
+        self.watching(self.kv(b"k1", 5), self.kv(b"k2", 6))
+        self.stream.say(GONE)
+        self.read(60, self.kv(b"k1", 40))
+        revisions = [self.watch.revision]
+        while self.watch._buffer:
+            self.successResultOf(self.next())
+            revisions.append(self.watch.revision)
+        self.assertEqual(revisions, [10, 10, 60])
+
     def test_reading_fails(self) -> None:
-        """It is tried again: by asking for the watch, which tells that it must be read."""
+        """It is tried again."""
         self.watching(self.kv(b"k1", 5))
         self.stream.say(GONE)
-        self.transport.next(RANGE).reply(Unavailable(None, "refused"))
-        self.clock.advance(1)
-        self.asked_from(11, 11)
-        self.stream.say(GONE)
+        for error in (Unavailable(None, "refused"), FutureRevision(11, "not yet")):
+            self.transport.next(RANGE).reply(error)
+            self.assertEqual(self.watch.state, "waiting")
+            self.clock.advance(1)
         self.read(60)
+        self.asked_from(11, 61)
         self.assertEqual(self.told(), [("delete", b"k1", 60, True)])
 
     def test_compacted_while_it_is_read(self) -> None:
@@ -580,3 +619,40 @@ class ResyncTests(OutageCase):
             self.told(), [("put", b"k2", 20, False), ("put", b"k1", 5, True), ("delete", b"k2", 7, True)]
         )
         self.assertEqual(self.stream.request.start_revision, 8)
+
+    def go_back(self) -> None:
+        """The cluster is at revision 60, and was at 100."""
+        self.watching(self.kv(b"k1", 50), revision=50)
+        self.stream.say(progress(100))
+        self.lose()
+        self.clock.advance(0)
+        self.stream.say(created(60))
+        self.transport.next(RANGE).reply(Range([], Header(revision=60), 0))
+
+    def test_same_revision_of_something_else(self) -> None:
+        """In a cluster that has gone back, revisions come again: what they say of a key is not what it was."""
+        self.go_back()
+        self.read(60, self.kv(b"k1", 50, b"other"))
+        self.assertEqual(self.told(), [("put", b"k1", 50, True)])
+
+    def test_cluster_has_gone_back_and_reading_fails(self) -> None:
+        """It is read all the same, though the next server may be further than the one before by then."""
+        self.go_back()
+        self.transport.next(RANGE).reply(Unavailable(None, "refused"))
+        self.clock.advance(1)
+        self.read(120, self.kv(b"k1", 50, b"other"))
+        self.assertEqual(self.told(), [("put", b"k1", 50, True)])
+        self.assertEqual(self.stream.request.start_revision, 121)
+
+    def test_cluster_has_gone_back_while_it_is_read(self) -> None:
+        """It is read once, and watched by one stream."""
+        self.watching()
+        self.stream.say(progress(100))
+        self.lose()
+        self.clock.advance(0)
+        self.stream.say(created(60), GONE)
+        looking, reading = self.transport.waiting
+        looking.reply(Range([], Header(revision=60), 0))
+        self.assertTrue(reading.is_cancelled)
+        self.read(60)
+        self.assertEqual((self.transport.waiting, len(self.transport.live)), ([], 1))

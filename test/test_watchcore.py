@@ -508,8 +508,18 @@ class BehindTests(CoreCase):
     def test_cluster_is_behind_and_it_reads(self) -> None:
         self.behind(RESYNC)
         self.assertEqual(self.core.looked(7).do, Do.READ)
+        self.assertTrue(self.core.must_read)
         self.core.has_read(8)
-        self.assertEqual(self.core.next_revision, 9)
+        self.assertEqual((self.core.next_revision, self.core.must_read), (9, False))
+
+    def test_cluster_is_behind_when_it_was_read(self) -> None:
+        """What was seen is what it was then, and no reason to look again."""
+        self.live(on_compacted=RESYNC)
+        self.receive(events(20))
+        self.receive(compacted(8))
+        self.core.has_read(7)
+        self.core.asked()
+        self.assertEqual(self.receive(created(7)), Step())
 
     def test_seen_in_progress(self) -> None:
         self.live()
@@ -559,6 +569,14 @@ class KnownTests(SynchronousTestCase):
         self.assertFalse(put(1).is_synthetic)
         known.note(difference)
         self.assertEqual(known.difference(read, 13), [])
+
+    def test_doubt(self) -> None:
+        """A key of a cluster that has gone back is another one, whatever its revision."""
+        known = Known()
+        known.put([KeyValue(b"key", mod_revision=5), KeyValue(b"gone", mod_revision=6)])
+        known.doubt()
+        difference = known.difference([KeyValue(b"key", b"other", mod_revision=5)], 7)
+        self.assertEqual([(event.type, event.key) for event in difference], [("put", b"key"), ("delete", b"gone")])
 
 
 # --- any server

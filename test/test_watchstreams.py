@@ -333,11 +333,14 @@ class TokenTests(SharedCase):
         self.assertEqual([len(self.asked(stream)) for stream in self.transport.live], [2, 2])
 
     def test_refused_for_good(self) -> None:
+        """Also if it was the token, at first: with another one it is not permitted."""
         self.several(1)
-        second = self.watching()
-        self.transport.live[0].say(refused("etcdserver: permission denied"))
-        self.transport.next(RANGE).reply(PermissionDenied(7, "etcdserver: permission denied"))
-        self.failureResultOf(second.when_stopped(), PermissionDenied)
+        for reason in ("permission denied", "invalid auth token"):
+            watch = self.watching()
+            self.transport.live[-1].say(refused(f"etcdserver: {reason}"))
+            self.transport.next(RANGE).reply(PermissionDenied(7, "etcdserver: permission denied"))
+            error = self.failureResultOf(watch.when_stopped(), PermissionDenied).value
+            self.assertEqual((error.call, error.endpoint), ("Watch.Watch", self.calls.endpoint))
         self.assertEqual(self.watches[0].state, "live")
 
 

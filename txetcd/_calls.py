@@ -122,7 +122,7 @@ class _RoutedStream:
         try:
             self._way.identity.check(self.url, message)
         except WrongCluster:
-            self._end_with(Failure())
+            self._failed(Failure())
         else:
             self._way.endpoints.worked(self.url)
             self._on_message(message)

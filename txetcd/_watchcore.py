@@ -130,6 +130,7 @@ class WatchCore:
     :ivar failures: how often in a row it was lost before it has lasted (``int``).
     :ivar losses: how often it was asked for again (``int``).
     :ivar was_live: whether it was ever set up (``bool``).
+    :ivar must_read: whether the keys have to be read before it is asked for again (``bool``).
     """
 
     def __init__(self, keys: KeySet, start_revision: int = 0, on_compacted: str = RAISE) -> None:
@@ -144,7 +145,7 @@ class WatchCore:
         self.state = WAITING
         self.next_revision = start_revision
         self.failures = self.losses = 0
-        self.was_live = False
+        self.was_live = self.must_read = False
 
     # --- what happens
 
@@ -219,7 +220,8 @@ class WatchCore:
     def has_read(self, revision: int) -> None:
         """What the keys were at this *revision* was handed over, or noted; from there on it is watched."""
         self.next_revision = revision + 1
-        self._see(revision)
+        self._seen = revision
+        self.must_read = False
 
     def left(self) -> None:
         """It is taken from its stream, to be asked for on another one."""
@@ -298,7 +300,9 @@ class WatchCore:
             return self._stop(error)
         self._held = []
         self.state = WAITING
-        if self._on_compacted == RESYNC:
+        # to ask again would not tell it a second time, once a cluster that has gone back is as far as it was
+        self.must_read = self._on_compacted == RESYNC
+        if self.must_read:
             return Step(Do.READ, error=error)
         self.next_revision = max(self.next_revision, resume_at) if resume_at and not is_back else resume_at
         self.losses += 1
@@ -364,6 +368,10 @@ class Known:
     def put(self, kvs: Sequence[KeyValue]) -> None:
         """These keys are there."""
         self._revisions.update((kv.key, kv.mod_revision) for kv in kvs)
+
+    def doubt(self) -> None:
+        """The cluster has gone back: a revision may be that of another change by now."""
+        self._revisions = dict.fromkeys(self._revisions, 0)
 
     def difference(self, kvs: Sequence[KeyValue], revision: int) -> list[Event]:
         """

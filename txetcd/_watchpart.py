@@ -19,10 +19,10 @@ from ._calls import Calls
 from ._check import check_choice, check_flag, check_optional_int, is_series, what_came
 from ._messages import WatchCreateRequest, WatchResponse
 from ._reading import read_keys
-from ._schema import ENUMS, RANGE
+from ._schema import ENUMS, RANGE, WATCH
 from ._watchcore import LIVE, ON_COMPACTED, OPENING, RAISE, RESYNC, STOPPED, Do, Known, Step, WatchCore
 from ._watchstreams import Line, WatchStreams
-from .errors import AuthError, Compacted, Error, FutureRevision, Timeout
+from .errors import AuthError, Compacted, Error, FutureRevision, RevisionLost, Timeout
 from .keyset import KeySet
 from .ops import OpGet
 from .values import Event, KeyValue
@@ -51,7 +51,7 @@ class WatchOptions:
         start_revision: Optional[int],
         return_previous: Optional[bool],
         progress_notify: Optional[bool],
-        on_compacted: str = RAISE,
+        on_compacted: Optional[str] = RAISE,
     ) -> WatchOptions:
         """
         The options, if they can be.
@@ -70,7 +70,7 @@ class WatchOptions:
             check_optional_int("start_revision", start_revision),
             check_flag("return_previous", return_previous),
             check_flag("progress_notify", progress_notify),
-            on_compacted,
+            on_compacted or RAISE,
         )
 
     @property
@@ -128,23 +128,26 @@ class Arrived:
 
     :param part: whose they are.
     :param events: in their order; at least one.
+    :param since: if not 0, they are complete only together, as what has come of all that has happened since that
+        revision.
 
     :ivar part: as given.
     :ivar left: those that are left of them, the last one first.
     :ivar size: the bytes that all of them take (``int``).
     """
 
-    __slots__ = ("left", "part", "size")
+    __slots__ = ("_since", "left", "part", "size")
 
-    def __init__(self, part: Part, events: Sequence[Event]) -> None:
+    def __init__(self, part: Part, events: Sequence[Event], since: int) -> None:
+        self._since = since
         self.part = part
         self.left = list(reversed(events))
         self.size = _size(events)
 
     @property
     def revision(self) -> int:
-        """That of the first one that is left (``int``)."""
-        return self.left[-1].kv.mod_revision
+        """That of the first change that is not handed over (``int``)."""
+        return self._since or self.left[-1].kv.mod_revision
 
 
 def _size(events: Sequence[Event]) -> int:
@@ -302,7 +305,9 @@ class Part:
     def _begin(self) -> None:
         self._timer = None
         start = self._options.start_revision
-        if self._known is not None or not self._options.keeps_count:
+        if self._core.must_read:
+            self._read_again()
+        elif self._known is not None or not self._options.keeps_count:
             self._ask()
         elif start == 1:
             # there was nothing before
@@ -382,16 +387,19 @@ class Part:
             return
         self.error = step.error or self.error
         if step.do is not Do.LOOK:
+            # whatever was under way would go on beside it, and end up with a stream of its own
             self._stop_timer()
+            self._work.cancel()
             self._drop_lines()
         self._DO[step.do](self, step)
 
-    def _tell(self, events: Sequence[Event]) -> None:
+    def _tell(self, events: Sequence[Event], since: int = 0) -> None:
+        """Hands them over; *since* as of :class:`Arrived`."""
         if self._known is not None:
             self._known.note(events)
             events = self._options.wanted(events)
         if events:
-            arrived = Arrived(self, events)
+            arrived = Arrived(self, events, since)
             self._waiting.append(arrived)
             self._owner._take_in(arrived)
 
@@ -416,14 +424,20 @@ class Part:
             return None
 
     def _read(self, step: Step) -> None:
+        if self._known is not None and isinstance(step.error, RevisionLost):
+            self._known.doubt()
+        self._read_again()
+
+    def _read_again(self) -> None:
         self._work = read_keys(self._way.calls, self.keys)
         self._work.addCallbacks(self._has_read, self._not_read)
 
     def _has_read(self, found: tuple[int, list[KeyValue]]) -> None:
         revision, kvs = found
         self._known = self._known or Known()
+        since = self._core.next_revision
         self._core.has_read(revision)
-        self._tell(self._known.difference(kvs, revision))
+        self._tell(self._known.difference(kvs, revision), since)
         if self._core.state != STOPPED:
             self._ask()
 
@@ -431,7 +445,7 @@ class Part:
         error = failure.value
         if isinstance(error, Compacted):
             self._follow(self._core.compacted(error))
-        elif isinstance(error, FutureRevision):
+        elif isinstance(error, FutureRevision) and not self._core.must_read:
             # it begins in the future, and what happens before is not told
             self._count(0)
         elif isinstance(error, Error):
@@ -441,13 +455,15 @@ class Part:
         # a call fetches another one, if any can; and what may be read may be watched
         op = OpGet(self.keys, keys_only=True, limit=1, serializable=True)
         self._work = self._way.calls.call(RANGE, op)
-        self._work.addCallbacks(lambda _: self._begin(), self._not_allowed, errbackArgs=(step.error,))
+        self._work.addCallbacks(lambda _: self._begin(), self._not_allowed)
 
-    def _not_allowed(self, failure: Failure, reason: Error) -> None:
+    def _not_allowed(self, failure: Failure) -> None:
         error = failure.value
         # else it was stopped meanwhile
         if isinstance(error, AuthError):
-            self._follow(self._core.given_up(reason))
+            # that is the answer to the watch as well, and not what was wrong with the token before
+            error.call = WATCH.name
+            self._follow(self._core.given_up(error))
         elif isinstance(error, Error):
             self._lost(error, "")
 
@@ -455,10 +471,14 @@ class Part:
         op = OpGet(self.keys, keys_only=True, limit=1)
         self._looking.cancel()
         self._looking = self._way.calls.call(RANGE, op)
-        # that it fails says nothing; the next one that is behind is looked at again
         self._looking.addCallbacks(
-            lambda found: self._follow(self._core.looked(found.header.revision)), lambda _: None
+            lambda found: self._follow(self._core.looked(found.header.revision)), self._not_looked
         )
+
+    def _not_looked(self, failure: Failure) -> None:
+        # if the cluster has gone back, nothing would ever be told: so it is asked for again, and then looked again
+        if isinstance(failure.value, Error) and self._core.state == LIVE:
+            self._lost(failure.value, "")
 
     def _stop(self, step: Step) -> None:
         assert step.error is not None

@@ -162,7 +162,8 @@ class Watch:
 
         * An event counts as soon as it was handed over, though the loop or the callback may still be at work on it. To
           note how far you have got, read this when you are done with an event; it costs next to nothing.
-        * Of a revision with several changes it is the one before, until the last of them was handed over.
+        * Of a revision with several changes it is the one before, until the last of them was handed over. So it is with
+          all that was read in place of changes that are lost (``on_compacted="resync"``).
         * With several key sets it is what holds for all of them; a set whose watch from now on has not started is left
           out. So :meth:`add` may take it back, to where the new set begins. A set that was removed counts until what
           had arrived of it was handed over. When no set is left, it stays as it is.

@@ -18,7 +18,16 @@ from twisted.python.failure import Failure
 from .._backoff import ASK_AGAIN
 from .._check import check_int, check_seconds, what_came
 from .._context import within
-from ..errors import Closed, Error, RevisionError, Timeout, Unavailable
+from ..errors import (
+    Closed,
+    DeadlineExceeded,
+    Error,
+    RequestCanceled,
+    RevisionError,
+    RevisionLost,
+    Timeout,
+    Unavailable,
+)
 from ..keyset import KeySet
 from ..values import Event, KeyValue, SyntheticEvent
 from ..watch import Watch
@@ -26,6 +35,9 @@ from ._etcd import Etcd
 
 PAGE = 1000
 """Keys that are read at a time."""
+
+_OUTAGES = (Unavailable, Timeout, DeadlineExceeded, RequestCanceled)
+"""What a call fails with that has tried for as long as it may."""
 
 _log = Logger()
 
@@ -70,6 +82,8 @@ class Mirror:
         self._watch: Optional[Watch] = None
         self._work: Optional[Deferred[Any]] = None
         self._reason: Optional[Error] = None
+        # those of the watch when the revision was last known without it
+        self._losses = 0
         self._is_over = False
 
     # --- its life
@@ -167,10 +181,10 @@ class Mirror:
         """What it holds of a key set (``list`` of :class:`~txetcd.KeyValue`), in the order of the keys."""
         wanted = KeySet.of("keys", keys)
         found = []
-        for key in self._order[bisect_left(self._order, wanted.start) :]:
-            if key not in wanted:
-                break
-            found.append(self._kvs[key])
+        at = bisect_left(self._order, wanted.start)
+        while at < len(self._order) and self._order[at] in wanted:
+            found.append(self._kvs[self._order[at]])
+            at += 1
         return found
 
     def wait_for(self, revision: int) -> Deferred[int]:
@@ -222,13 +236,19 @@ class Mirror:
             except RevisionError:
                 # what happened meanwhile cannot be told; what has come of it can be read
                 pass
+            except _OUTAGES:
+                # the watch was never set up, and the client's policy has given it up
+                await deferLater(self._etcd.reactor, ASK_AGAIN)
             finally:
                 watch.stop()
 
     async def _follow(self, watch: Watch) -> None:
         events: list[Event] = []
         async for event in watch:
-            if event.mod_revision <= (self._revision or 0):
+            if self._revision is not None and event.mod_revision <= self._revision:
+                if watch.losses != self._losses:
+                    # of a cluster that has gone back to a revision which the watch had not seen, and the mirror had
+                    raise RevisionLost(event.mod_revision, self._revision)
                 # that nothing has come of it is known already: see _until_fresh()
                 continue
             events.append(event)
@@ -242,7 +262,7 @@ class Mirror:
         while True:
             try:
                 return await self._read_pages()
-            except (Unavailable, Timeout, RevisionError):
+            except (*_OUTAGES, RevisionError):
                 await deferLater(self._etcd.reactor, ASK_AGAIN)
 
     async def _read_pages(self) -> tuple[int, list[KeyValue]]:
@@ -261,7 +281,9 @@ class Mirror:
         )
         events: list[Event] = [SyntheticEvent("put", kv) for kv in written]
         events += [SyntheticEvent("delete", KeyValue(key, mod_revision=revision)) for key in self if key not in there]
-        self._apply(events, revision)
+        # at once: one by one, a hundred thousand keys would keep the reactor for seconds
+        self._kvs, self._order = there, sorted(there)
+        self._changed(events, revision)
 
     def _apply(self, events: Sequence[Event], revision: int) -> None:
         for event in events:
@@ -269,6 +291,9 @@ class Mirror:
                 self._put(event.kv)
             else:
                 self._delete(event.key)
+        self._changed(events, revision)
+
+    def _changed(self, events: Sequence[Event], revision: int) -> None:
         self._revision = revision
         if events and self._on_change is not None:
             try:
@@ -294,11 +319,14 @@ class Mirror:
         while wanted is None or (self._revision or 0) < wanted:
             revision = self._revision or 0
             found = await self._etcd.get(self._keys, limit=1, keys_only=True, min_mod_revision=revision + 1)
-            wanted = found.header.revision if wanted is None else wanted
+            if self._is_over:
+                raise self._end_reason()
+            # less than before if the cluster has gone back: what was wanted then there is not any more
+            wanted = min(found.header.revision, found.header.revision if wanted is None else wanted)
             if self._revision != revision:
                 # it has moved meanwhile, and so says nothing of what was found
                 continue
-            if not found.kvs and found.count == len(self):
+            if not found.kvs and found.count == len(self) and found.header.revision >= revision:
                 # nothing was written since, and as many keys are there: none was deleted, either
                 self._reach(found.header.revision)
             else:
@@ -306,8 +334,9 @@ class Mirror:
         return self
 
     def _reach(self, revision: int) -> None:
-        if self._revision is not None and revision > self._revision and not self._is_over:
+        if self._revision is not None and revision > self._revision:
             self._revision = revision
+            self._losses = 0 if self._watch is None else self._watch.losses
             self._tell()
 
     def _next_change(self) -> Deferred[None]:

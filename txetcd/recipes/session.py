@@ -47,6 +47,8 @@ class Session:
         self._etcd = etcd
         self._time_to_live = check_int("time_to_live", time_to_live, minimum=1, maximum=MAX_TIME_TO_LIVE)
         self._lease: Optional[Lease] = None
+        # what it waits for while it begins
+        self._granting: Optional[Deferred[Lease]] = None
         self._has_begun = self._is_closed = False
 
     def start(self) -> Deferred[Session]:
@@ -60,15 +62,15 @@ class Session:
         if self._has_begun:
             raise RuntimeError(f"{self!r} was started before")
         self._has_begun = True
-        granting = self._etcd.lease(self._time_to_live, keep_alive=True)
+        self._granting = granting = self._etcd.lease(self._time_to_live, keep_alive=True)
         return granting.addCallbacks(self._began, self._not_begun)
 
     def _began(self, lease: Lease) -> Session:
-        self._lease = lease
+        self._lease, self._granting = lease, None
         return self
 
     def _not_begun(self, failure: Failure) -> Failure:
-        self._has_begun = False
+        self._has_begun, self._granting = False, None
         return failure
 
     @property
@@ -140,10 +142,14 @@ class Session:
         Ends it (``LeaseRevoke``): the keys that are attached to it are deleted. It is not renewed any more, whatever
         comes of this.
 
-        :returns: a Deferred that fires with ``None``, at once if it was closed before, or has not begun. It fails with
-            :class:`~txetcd.Expired` if it had been lost already, or as every call; then it is tried again behind your
-            back, see :meth:`Lease.revoke <txetcd.Lease.revoke>`. Cancelling it ends the call.
+        :returns: a Deferred that fires with ``None``, at once if it was closed before, or has not begun; while it
+            begins, that is cancelled. It fails with :class:`~txetcd.Expired` if it had been lost already, or as every
+            call; then it is tried again behind your back, see :meth:`Lease.revoke <txetcd.Lease.revoke>`. Cancelling it
+            ends the call.
         """
+        if self._granting is not None:
+            # or it would be renewed as long as the client lives, of an owner who has closed it
+            self._granting.cancel()
         if self._is_closed or self._lease is None:
             return succeed(None)
         self._is_closed = True

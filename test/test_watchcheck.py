@@ -164,6 +164,12 @@ class HistoryTests(SynchronousTestCase):
         self.assertEqual(set(history.state(KEYS, 5)), {b"k2"})
         self.assertEqual(set(history.state(KEYS, 100)), {b"k1", b"k2", b"k3"})
 
+    def test_matching(self) -> None:
+        history = History(EVENTS)
+        for first, last in ((0, None), (0, 8), (3, 6), (4, 4), (9, None), (5, 4)):
+            wanted = [e for e in TOLD if first <= e.mod_revision <= (100 if last is None else last)]
+            self.assertEqual(history.matching(KEYS, first, last=last), wanted, (first, last))
+
     def test_not_complete(self) -> None:
         for events in ([EVENTS[0], EVENTS[2]], [EVENTS[2], EVENTS[0]]):
             error = self.assertRaises(ValueError, History, events)

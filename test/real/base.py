@@ -20,6 +20,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent
 
+from test.real.watched import HeardClient, Watching
 from test.servers import AT_LENGTH, NEWEST, SERVERS, Server
 from txetcd import Client, KeySet, Timeout, never
 from txetcd._gateway import MAX_CONCURRENT
@@ -100,9 +101,10 @@ def spoken(url: str, scheme: str) -> str:
     return respoken(url, scheme) or respoken(url, f"{scheme}s") or url
 
 
-class RealCase:
+class RealCase(Watching):
     """
-    A test against the shared server of a version, with keys under a prefix of its own.
+    A test against the shared server of a version, with keys under a prefix of its own. What its watches tell is
+    compared with what has happened.
 
     :ivar server: which one.
     :ivar scheme: of the transport.
@@ -129,6 +131,9 @@ class RealCase:
         self.web = await shared_url(reactor, self.server)
         self.url = spoken(self.web, self.scheme)
         self.prefix = namespace(self)
+        # which leaves no socket behind, as some count them
+        async with Client(reactor, self.url, retry=never, timeout=60) as etcd:
+            self.watch_from(self.web, (await etcd.get(b"-")).header.revision + 1)
         self.etcd = self.client()
         self.addCleanup(self.etcd.delete, KeySet(self.prefix, prefix=True))
         await self.start()
@@ -139,7 +144,8 @@ class RealCase:
         it has a minute for each call, which a machine may need that is busy otherwise.
         """
         urls = [spoken(one, self.scheme) for one in check_urls("url", url or self.url)]
-        client = Client(self.reactor, urls, **{"retry": never, "timeout": 60, **options})
+        client = HeardClient(self.reactor, urls, **{"retry": never, "timeout": 60, **options})
+        client.case = self
         self.addCleanup(client.close)
         return client
 

@@ -91,6 +91,7 @@ class AuthCase(RealCase):
     """
 
     process: EtcdProcess
+    etcdctl_options = (f"--user={':'.join(ROOT)}",)
 
     async def start(self: Any, *arguments: str) -> None:
         self.process = await self.own_server([*CHEAP, *arguments], credentials=ROOT)

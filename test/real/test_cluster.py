@@ -71,9 +71,9 @@ class ClusterCase(RealCase):
         client: Client = self.client(urls, **{"retry": Backoff(), "timeout": 30, **options})
         return client
 
-    async def own_cluster(self: Any, *arguments: str) -> EtcdCluster:
+    async def own_cluster(self: Any, *arguments: str, **options: Any) -> EtcdCluster:
         """A cluster for this test alone."""
-        cluster = EtcdCluster(self.reactor, binary=self.server.path, arguments=arguments)
+        cluster = EtcdCluster(self.reactor, binary=self.server.path, arguments=arguments, **options)
         self.addCleanup(cluster.stop)
         return await cluster.start()
 

@@ -15,10 +15,12 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
 from test.real.base import on_every_server_at_length
+from test.real.independent import Independent
+from test.real.test_auth import ALICE, ROOT, set_up_users
 from test.real.test_cluster import ClusterCase
-from test.real.test_interop import ETCDCTL, Running
 from txetcd import (
     Backoff,
+    Client,
     Compacted,
     Error,
     KeySet,
@@ -27,6 +29,7 @@ from txetcd import (
     Transaction,
     Watch,
 )
+from txetcd.errors import InvalidAuthToken
 from txetcd.testing import EtcdFailed, EtcdProcess, FaultyProxy, History, WatchRecord
 
 SECONDS = float(os.environ.get("TXETCD_TEST_WATCH_SECONDS", "12"))
@@ -39,6 +42,9 @@ WRITERS = 8
 
 LAG = 15.0
 """Seconds after which a revision is compacted: so long that ``etcdctl`` has seen it, but not everybody here."""
+
+TOKEN_SECONDS = 2
+"""How long a token lasts that is not used: so long that one which was just issued is used in time on a busy machine."""
 
 KEYS = 12
 """So few, that what happens to a key is often what has just happened to it."""
@@ -122,47 +128,66 @@ class Copy:
 @on_every_server_at_length()
 class Endurance(ClusterCase):
     """
-    A cluster of three; a client that reaches its members through proxies; and ``etcdctl``, which reaches them directly.
+    A cluster of three, where authentication is on, and tokens last seconds; a client that reaches its members through
+    proxies; and ``etcdctl``, which reaches them directly.
     """
 
-    skip = None if ETCDCTL else "there is no etcdctl"
     timeout = 900 + 3 * SECONDS
+    unheard = "it compares them by itself, and has more of them"
 
     async def start(self: Any) -> None:
         self.random = Random(SEED)
-        self.cluster = await self.own_cluster()
+        arguments = [f"--auth-token-ttl={TOKEN_SECONDS}", "--bcrypt-cost=4"]
+        self.cluster = await self.own_cluster(*arguments, credentials=ROOT)
         self.proxies = [await self.proxy_to(member) for member in self.cluster.members]
         # of those who write, and see to it that all is well
-        self.etcd = self.client(self.urls_of(self.cluster), retry=Backoff(), timeout=30)
+        self.etcd = self.client(self.urls_of(self.cluster), credentials=ROOT, retry=Backoff(), timeout=30)
+        await self.secure()
+        # of those who watch
         self.away = self.client(
-            [proxy.url for proxy in self.proxies], retry=Backoff(), timeout=3, connect_timeout=2, liveness=3
+            [proxy.url for proxy in self.proxies],
+            credentials=ALICE,
+            retry=Backoff(),
+            timeout=3,
+            connect_timeout=2,
+            liveness=3,
         )
+        self.idle: set[Client] = set()
         self.happened: Counter[str] = Counter()
         self.is_over = False
         self.seen: deque[tuple[float, int]] = deque()
+
+    async def secure(self: Any) -> None:
+        """Root may do everything, and alice read everything."""
+        await set_up_users(self.etcd)
+        await self.etcd.auth.grant_permission("alices", KeySet.all(), "READ")
+        await self.etcd.auth.enable()
 
     async def proxy_to(self: Any, member: EtcdProcess) -> FaultyProxy:
         proxy = FaultyProxy(self.reactor, member.url, seed=SEED)
         self.addCleanup(proxy.stop)
         return await proxy.start()
 
-    def independent(self: Any) -> Running:
+    def independent(self: Any) -> Independent:
         """Sees everything from the first revision on."""
-        assert ETCDCTL is not None
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("ETCD")}
-        endpoints = ",".join(member.url for member in self.cluster.members)
-        arguments = ["--write-out=json", f"--endpoints={endpoints}", "watch", "--prefix", "", "--rev=1"]
-        process = Running()
-        self.reactor.spawnProcess(process, ETCDCTL, [ETCDCTL, *arguments], {**kept, "ETCDCTL_API": "3"})
-        self.addCleanup(process.end, "KILL")
-        return process
+        urls = [member.url for member in self.cluster.members]
+        independent = Independent(self.reactor, urls, options=[f"--user={':'.join(ROOT)}"])
+        independent.start()
+        self.addCleanup(independent.stop)
+        return independent
 
     # --- what is done
+
+    async def turn(self: Any, etcd: Client) -> None:
+        """Waits as long as nothing is to be asked by this client."""
+        while etcd in self.idle:
+            await deferLater(self.reactor, 0.02)
 
     async def write(self: Any, number: int) -> None:
         random = Random(SEED * 1000 + number)
         count = 0
         while not self.is_over:
+            await self.turn(self.etcd)
             count += 1
             value = b"%d/%d" % (number, count)
             names = [b"%s/%d" % (random.choice([b"a", b"b"]), random.randrange(KEYS)) for _ in range(4)]
@@ -188,6 +213,7 @@ class Endurance(ClusterCase):
     async def compact(self: Any) -> None:
         while not self.is_over:
             await deferLater(self.reactor, 0.3)
+            await self.turn(self.etcd)
             revision = 0
             while self.seen and self.seen[0][0] < self.reactor.seconds() - LAG:
                 revision = self.seen.popleft()[1]
@@ -203,6 +229,7 @@ class Endurance(ClusterCase):
         """Watches that begin somewhere, in the past or in the future, and do not last."""
         random = Random(SEED + 17)
         while not self.is_over:
+            await self.turn(self.away)
             now = self.seen[-1][1] if self.seen else 1
             start = max(1, now + random.randrange(-300, 20))
             record = WatchRecord(KeySet.all(), start)
@@ -275,11 +302,43 @@ class Endurance(ClusterCase):
         leader = await self.leader()
         others = [member for member in self.cluster.members if member is not leader]
         try:
-            status = await self.client(self.url_of(self.random.choice(others)), timeout=5).status()
+            url = self.url_of(self.random.choice(others))
+            status = await self.client(url, credentials=ROOT, timeout=5).status()
             await self.etcd.maintenance.move_leader(status.header.member_id)
         except Error:
             # an election was quicker
             pass
+
+    async def token_expired(self: Any) -> None:
+        """Of those who watch, while others write; then they need one, all at once."""
+        await self._expire(self.away)
+
+    async def all_tokens_expired(self: Any) -> None:
+        """Of those who write, too: nobody asks anything."""
+        await self._expire(self.away, self.etcd)
+
+    async def _expire(self: Any, *clients: Client) -> None:
+        # one that was refused has none until it asks something again
+        await self.until(lambda: all(etcd._way.tokens.token for etcd in clients))
+        self.idle.update(clients)
+        tokens = [etcd._way.tokens.token for etcd in clients]
+        for etcd, token in zip(clients, tokens):
+            await self.until(lambda etcd=etcd, token=token: self.has_expired(etcd.endpoints[0], token))
+        self.idle.clear()
+        for proxy in self.proxies:
+            proxy.drop("reset")
+        for etcd, token in zip(clients, tokens):
+            await self.until(lambda etcd=etcd, token=token: etcd._way.tokens.token not in (token, ""))
+
+    async def has_expired(self: Any, url: str, token: str) -> bool:
+        """Whether it does while it is not used for so long; a busy server may not have looked yet."""
+        await self.pass_seconds(TOKEN_SECONDS + 1.5)
+        try:
+            async with self.client(url, credentials=token) as etcd:
+                await etcd.get(b"-")
+        except InvalidAuthToken:
+            return True
+        return False
 
     def pass_seconds(self: Any, seconds: float) -> Deferred[None]:
         return deferLater(self.reactor, seconds)
@@ -287,8 +346,9 @@ class Endurance(ClusterCase):
     async def faults(self: Any) -> None:
         end = self.reactor.seconds() + SECONDS
         kinds = [
-            self.cut, self.black_holed, self.killed, self.leader_killed, self.restarted, self.paused, self.moved
-        ]
+            self.cut, self.black_holed, self.killed, self.leader_killed, self.restarted, self.paused, self.moved,
+            self.token_expired, self.all_tokens_expired,
+        ]  # fmt: skip
         due = list(kinds)
         while due or self.reactor.seconds() < end:
             fault = due.pop(self.random.randrange(len(due))) if due else self.random.choice(kinds)
@@ -350,8 +410,8 @@ class Endurance(ClusterCase):
             end = (await self.etcd.set(name, b"end")).header.revision
         end = (await self.etcd.delete(b"gone")).header.revision
         await self.until(lambda: all(one.revision >= end - 4 for one in (*watches, *copies)))
-        await self.until(lambda: History.of_etcdctl(theirs.output).revision >= end)
-        history = History.of_etcdctl(theirs.output)
+        await self.until(lambda: theirs.history.revision >= end)
+        history = theirs.history
         records = [record for watch in watches for record in watch.records] + self.passing
         for record in records:
             record.check(history)

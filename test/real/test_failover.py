@@ -105,7 +105,9 @@ class FailoverCase(ClusterCase):
     async def proxy_to(self: Any, member: EtcdProcess) -> FaultyProxy:
         proxy = FaultyProxy(self.reactor, member.url, seed=1)
         self.addCleanup(proxy.stop)
-        return await proxy.start()
+        await proxy.start()
+        self.stands_before(proxy, member.url)
+        return proxy
 
     def carries_watch(self: Any, connection: ProxyConnection) -> bool:
         """Whether a watch that has started can be on it: natively there is one for everything."""

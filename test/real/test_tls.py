@@ -53,6 +53,7 @@ class _Tls(RealCase):
         self.process = EtcdProcess(self.reactor, binary=self.server.path, client_port=plain, arguments=arguments)
         self.addCleanup(self.process.stop)
         await self.process.start()
+        self.stands_before(self.url_at(), self.process.url)
 
     def file(self: Any, name: str, *content: bytes) -> str:
         return write(self.directory / name, *content)
@@ -319,6 +320,8 @@ class ClientCertificate(_Tls):
 
 class _CommonName(_Tls):
     """Clients that show certificates, and a server where authentication is on."""
+
+    etcdctl_options = ("--user=root:secret",)
 
     def more_arguments(self: Any) -> list[str]:
         return ["--client-cert-auth", f"--trusted-ca-file={self.ca_file}"]

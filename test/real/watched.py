@@ -15,7 +15,6 @@ from test.heard import Heard
 from test.real.independent import Independent
 from txetcd import Client, Event, Header, Watch
 from txetcd._url import respoken
-from txetcd.testing import FaultyProxy
 from txetcd.watch import Keys, key_sets
 
 
@@ -166,9 +165,9 @@ class Watching:
         self._compactions = 0
         self._behind: dict[Optional[int], str] = {}
 
-    def stands_before(self: Any, proxy: FaultyProxy, url: str) -> None:
-        """The server behind this proxy is at *url*: ``etcdctl`` is to ask it there."""
-        self._behind[urlsplit(proxy.url).port] = url
+    def stands_before(self: Any, front: str, url: str) -> None:
+        """Who asks at *front*, as a proxy, asks the server at *url*: there ``etcdctl`` is to ask it."""
+        self._behind[urlsplit(front).port] = url
 
     def listen(self: Any, client: Client, heard: Heard) -> None:
         """Compares it at the end, before those servers stop that are there now."""

@@ -166,7 +166,9 @@ class Endurance(ClusterCase):
     async def proxy_to(self: Any, member: EtcdProcess) -> FaultyProxy:
         proxy = FaultyProxy(self.reactor, member.url, seed=SEED)
         self.addCleanup(proxy.stop)
-        return await proxy.start()
+        await proxy.start()
+        self.stands_before(proxy.url, member.url)
+        return proxy
 
     def independent(self: Any) -> Independent:
         """Sees everything from the first revision on."""
@@ -311,24 +313,42 @@ class Endurance(ClusterCase):
 
     async def token_expired(self: Any) -> None:
         """Of those who watch, while others write; then they need one, all at once."""
-        await self._expire(self.away)
+        tokens = await self.unused(self.away)
+        await self.expired(tokens)
+        for proxy in self.proxies:
+            proxy.drop("reset")
+        await self.replaced(tokens)
 
     async def all_tokens_expired(self: Any) -> None:
-        """Of those who write, too: nobody asks anything."""
-        await self._expire(self.away, self.etcd)
+        """
+        Of those who write, too: nobody asks anything. Those who watch are cut off, as they use their token when they
+        look whether a silent server is there.
+        """
+        tokens = await self.unused(self.away, self.etcd)
+        for proxy in self.proxies:
+            await proxy.refuse()
+            proxy.drop("reset")
+        await self.expired(tokens)
+        for proxy in self.proxies:
+            await proxy.accept()
+        await self.replaced(tokens)
 
-    async def _expire(self: Any, *clients: Client) -> None:
+    async def unused(self: Any, *clients: Client) -> dict[Client, tuple[str, str]]:
+        """From now on these are idle; where they were so far, and their tokens."""
         # one that was refused has none until it asks something again
         await self.until(lambda: all(etcd._way.tokens.token for etcd in clients))
         self.idle.update(clients)
-        tokens = [etcd._way.tokens.token for etcd in clients]
-        for etcd, token in zip(clients, tokens):
-            await self.until(lambda etcd=etcd, token=token: self.has_expired(etcd.endpoints[0], token))
+        return {etcd: (self.url_behind(etcd.endpoints[0]), etcd._way.tokens.token) for etcd in clients}
+
+    async def expired(self: Any, tokens: dict[Client, tuple[str, str]]) -> None:
+        """The tokens are not known any more; and nobody is idle."""
+        for url, token in tokens.values():
+            await self.until(lambda url=url, token=token: self.has_expired(url, token))
         self.idle.clear()
-        for proxy in self.proxies:
-            proxy.drop("reset")
-        for etcd, token in zip(clients, tokens):
-            await self.until(lambda etcd=etcd, token=token: etcd._way.tokens.token not in (token, ""))
+
+    async def replaced(self: Any, tokens: dict[Client, tuple[str, str]]) -> None:
+        """All have others."""
+        await self.until(lambda: all(etcd._way.tokens.token not in (old, "") for etcd, (_, old) in tokens.items()))
 
     async def has_expired(self: Any, url: str, token: str) -> bool:
         """Whether it does while it is not used for so long; a busy server may not have looked yet."""

@@ -175,9 +175,10 @@ class Watching:
             self._witness_of(client).heard.append(heard)
 
     def _urls_of(self: Any, client: Client) -> frozenset[str]:
-        return frozenset(self._url_behind(url) for url in client.endpoints)
+        return frozenset(self.url_behind(url) for url in client.endpoints)
 
-    def _url_behind(self: Any, url: str) -> str:
+    def url_behind(self: Any, url: str) -> str:
+        """Where the server is that is asked there, without TLS if that is known."""
         return self._behind.get(urlsplit(url).port) or respoken(url, "http") or url
 
     def _witness_of(self: Any, client: Client) -> Witness:

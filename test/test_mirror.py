@@ -157,6 +157,15 @@ class ShownTests(MirrorCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
         self.assertEqual(mirror.revision, 11)
 
+    def test_callback_that_nobody_runs(self) -> None:
+        async def on_change(events: Any) -> None:
+            """It would never have happened."""
+
+        self.mirror(on_change=on_change).start()
+        self.read(10, kv(b"k1", 5))
+        (failure,) = self.flushLoggedErrors(TypeError)
+        self.assertIn("a coroutine, which nobody runs", str(failure.value))
+
     def test_closed_in_the_callback(self) -> None:
         mirror = self.mirror(on_change=lambda events: mirror.close())
         starting = mirror.start()

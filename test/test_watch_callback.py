@@ -82,6 +82,32 @@ class CallbackTests(CallbackCase):
         self.assertEqual(self.seen, [])
         watching.cancel()
 
+    def test_asynchronous_generator(self) -> None:
+        """No more than a generator."""
+
+        async def callback(event: Event) -> Any:
+            self.see(event)
+            yield
+
+        watching, stream = self.watching(callback)
+        stream.say(events(11))
+        (failure,) = self.flushLoggedErrors(TypeError)
+        self.assertIn("an asynchronous generator, which does nothing", str(failure.value))
+        self.assertEqual(self.seen, [])
+        watching.cancel()
+
+    def test_on_error_that_nobody_runs(self) -> None:
+        async def on_error(event: Event, error: Exception) -> None:
+            """It would never have happened."""
+
+        stream = self.live()
+        watching = WatchDeferred(self.watch, lambda event: 1 / 0, on_error)
+        stream.say(events(11))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        (failure,) = self.flushLoggedErrors(TypeError)
+        self.assertIn("a coroutine, which nobody runs", str(failure.value))
+        watching.cancel()
+
     def test_its_watch(self) -> None:
         """What the watch is up to can be asked without async with."""
         watching, stream = self.watching(self.see)

@@ -4,7 +4,8 @@ What an argument may be. Every check names the argument, says what was wanted an
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Sequence
+from inspect import isasyncgen, isgenerator
 from typing import Any, Optional, TypeVar, cast
 
 INT64_MAX = 2**63 - 1
@@ -173,3 +174,18 @@ def check_each(verb: str, values: tuple[Any, ...], wanted: type[T], kinds: str) 
             advice = f": pass them one by one: {verb}({one}1, {one}2)" if isinstance(value, (list, tuple)) else ""
             raise TypeError(f"{verb}() takes {kinds}, not {what_came(value)}{advice}")
     return values
+
+
+def check_returned(result: object) -> None:
+    """
+    Refuses what a callback has returned if nobody will run it, and so nothing of it has happened.
+
+    :raises TypeError: if it is a coroutine, or a generator of either kind.
+    """
+    if isinstance(result, Coroutine):
+        result.close()
+        raise TypeError("it returned a coroutine, which nobody runs here: use Deferred.fromCoroutine in it")
+    if isgenerator(result):
+        raise TypeError("it returned a generator, which does nothing: it lacks @inlineCallbacks")
+    if isasyncgen(result):
+        raise TypeError("it returned an asynchronous generator, which does nothing: it has a yield too many")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Coroutine, Iterable, Sequence
 from copy import copy
-from inspect import isgenerator
 from typing import Any, Callable, Optional, Union, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -18,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ._backoff import in_seconds
-from ._check import check_seconds, encoding_advice, is_series, what_came
+from ._check import check_returned, check_seconds, encoding_advice, is_series, what_came
 from ._progress import progress_of
 from ._schema import WATCH
 from ._watchcore import LIVE, OPENING, STOPPED, WAITING
@@ -468,8 +467,8 @@ async def _deliver(watch: Watch, on_watch: Callable[[Event], Any], on_error: Opt
             result = on_watch(event)
             if isinstance(result, (Deferred, Coroutine)):
                 await result
-            elif isgenerator(result):
-                raise TypeError("it returned a generator, which does nothing: it lacks @inlineCallbacks")
+            else:
+                check_returned(result)
         except Exception as error:
             _log.failure(
                 "{on_watch} failed on {event}; the watch goes on: {watch}", on_watch=on_watch, event=event, watch=watch
@@ -480,7 +479,7 @@ async def _deliver(watch: Watch, on_watch: Callable[[Event], Any], on_error: Opt
 def _tell(on_error: Optional[OnError], event: Event, error: Exception) -> None:
     if on_error is not None:
         try:
-            on_error(event, error)
+            check_returned(on_error(event, error))
         except Exception:
             _log.failure("{on_error} failed", on_error=on_error)
 

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .._backoff import ASK_AGAIN
-from .._check import check_int, check_seconds, what_came
+from .._check import check_int, check_returned, check_seconds, what_came
 from .._context import within
 from ..errors import (
     Closed,
@@ -64,7 +64,8 @@ class Mirror:
     :param keys: what to hold: a :class:`~txetcd.KeySet`, or one key (``bytes``).
     :param on_change: called after each change with what has happened, a list of events (:class:`~txetcd.values.Event`):
         those of one revision, or, if changes were missed, what has come of them (``is_synthetic``); when it has read
-        the keys for the first time, with all of them. What it raises is logged.
+        the keys for the first time, with all of them. What it raises is logged. It is not waited for, and so is no
+        coroutine function.
     """
 
     def __init__(self, etcd: Etcd, keys: Union[bytes, KeySet], on_change: Optional[OnChange] = None) -> None:
@@ -297,7 +298,7 @@ class Mirror:
         self._revision = revision
         if events and self._on_change is not None:
             try:
-                self._on_change(events)
+                check_returned(self._on_change(events))
             except Exception:
                 _log.failure("{on_change} failed; the mirror goes on: {mirror}", on_change=self._on_change, mirror=self)
         self._tell()

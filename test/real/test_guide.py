@@ -203,6 +203,8 @@ class Text(SynchronousTestCase):
 class Guide(RealCase):
     """Each snippet is run as the body of a coroutine, in their order, with a client of its own."""
 
+    unheard = "one of the snippets compacts away what others were told, with ``compact_and_defragment()``"
+
     async def start(self: Any) -> None:
         self.own = await self.own_server()
         self.web = self.own.url

@@ -42,12 +42,14 @@ async def demo(reactor: Any, url: Optional[str], screen: Screen) -> int:
     """
     introduce(screen)
     touring = Deferred.fromCoroutine(_embedded(reactor, screen) if url is None else tour(reactor, url, screen))
-    await touring.addTimeout(TOUR_SECONDS, reactor, _give_up)
+    where = "" if url is None else f" at {url}"
+
+    def give_up(_: object, seconds: float) -> None:
+        # a watch waits for a server that has gone away
+        raise Timeout(f"the demo{where} was not done within {seconds:g} seconds")
+
+    await touring.addTimeout(TOUR_SECONDS, reactor, give_up)
     return 0
-
-
-def _give_up(_: object, seconds: float) -> None:
-    raise Timeout(f"the demo was not done within {seconds:g} seconds")
 
 
 async def _embedded(reactor: Any, screen: Screen) -> None:

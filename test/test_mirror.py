@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any, Optional
 
 import attrs
+from twisted.internet.defer import Deferred
 
 from test.fakes import Case, FakeStream, fake_client, run
 from txetcd import Client, KeySet, Mirror
@@ -146,6 +147,27 @@ class ShownTests(MirrorCase):
         ):
             self.assertEqual([kv.key for kv in mirror.range(keys)], wanted)
 
+    def test_as_a_dictionary(self) -> None:
+        mirror = self.mirror()
+        mirror.start()
+        self.read(10, kv(b"k2", 5), kv(b"k1", 6))
+        self.assertEqual(mirror.keys(), [b"k1", b"k2"])
+        self.assertEqual([one.mod_revision for one in mirror.values()], [6, 5])
+        self.assertEqual(mirror.items(), [(key, mirror[key]) for key in mirror])
+        self.assertEqual(dict(mirror), {b"k1": mirror[b"k1"], b"k2": mirror[b"k2"]})
+        self.assertEqual((mirror.get(b"k3"), mirror.get(b"k3", 7)), (None, 7))
+
+    def test_text_is_no_key(self) -> None:
+        mirror = self.mirror()
+        for ask in (lambda: "k" in mirror, lambda: mirror["k"], lambda: mirror.get("k"), lambda: mirror.range("k")):
+            self.assertRaises(TypeError, ask)
+
+    def test_nothing_there(self) -> None:
+        """That nothing is there is told as well, once."""
+        self.mirror().start()
+        self.read(10)
+        self.assertEqual(self.changes, [[]])
+
     def test_callback_raises(self) -> None:
         def on_change(events: Any) -> None:
             raise ZeroDivisionError
@@ -172,6 +194,48 @@ class ShownTests(MirrorCase):
         self.read(10, kv(b"k1", 5))
         self.failureResultOf(starting, Closed)
         self.assertEqual(self.transport.live, [])
+
+
+class FailedTests(MirrorCase):
+    """It cannot follow the keys any more."""
+
+    def fail_at(self, work: Deferred[None]) -> Deferred[None]:
+        async def block() -> None:
+            async with self.mirror():
+                await work
+
+        running = run(block())
+        self.read(10)
+        denied = WatchResponse(Header(revision=9), 0, canceled=True, cancel_reason="etcdserver: permission denied")
+        self.stream.say(WatchResponse(Header(revision=10), created=True), denied)
+        return running
+
+    def test_told_at_the_end_of_the_block(self) -> None:
+        """Whoever has only read it would take what was old for new."""
+        work: Deferred[None] = Deferred()
+        running = self.fail_at(work)
+        work.callback(None)
+        self.failureResultOf(running, PermissionDenied)
+
+    def test_block_raises(self) -> None:
+        work: Deferred[None] = Deferred()
+        running = self.fail_at(work)
+        work.errback(ZeroDivisionError())
+        self.failureResultOf(running, ZeroDivisionError)
+
+    def test_client_is_closed(self) -> None:
+        self.client.close()
+        starting = self.mirror().start()
+        self.assertIn("the client was closed", str(self.failureResultOf(starting, Closed).value))
+
+    def test_not_shown_in_time(self) -> None:
+        mirror = self.mirror()
+        mirror.start()
+        self.read(10)
+        waiting = mirror.wait_for(11, timeout=3)
+        self.clock.advance(3)
+        text = str(self.failureResultOf(waiting, Timeout).value)
+        self.assertIn("did not show revision 11 within 3 seconds", text)
 
 
 class OutageTests(MirrorCase):

@@ -7,12 +7,13 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.logger import globalLogPublisher
 
 from test.fakes import run
 from test.test_lock import GRANT, ID, KEEP_ALIVE, REVOKE, LockCase, header
 from txetcd import Session
 from txetcd._messages import LeaseGrantResponse, LeaseKeepAliveResponse
-from txetcd.errors import Expired, OutcomeUnknown, SessionExpired, Unavailable
+from txetcd.errors import OutcomeUnknown, SessionExpired, Unavailable
 
 
 class SessionCase(LockCase):
@@ -72,7 +73,7 @@ class LifeTests(SessionCase):
         self.lose()
         self.successResultOf(lost)
         self.assertEqual((repr(session), session.is_alive), (f"<Session {ID:x} LOST>", False))
-        self.failureResultOf(session.close(), Expired)
+        self.failureResultOf(session.close(), SessionExpired)
 
     def test_closing_fails(self) -> None:
         """It is not renewed any more, and tried again behind the back."""
@@ -223,6 +224,17 @@ class ProtectTests(SessionCase):
         self.assertEqual(len(cancelled), 1)
 
 
+class MisuseTests(SessionCase):
+    def test_protect_what_is_no_work(self) -> None:
+        """As a function that was not called. Nothing is left behind."""
+        session = self.begin()
+        for work in (None, lambda: 1, 7, succeed):
+            with self.assertRaises(TypeError) as caught:
+                session.protect(work)  # type: ignore[arg-type]  # that is the test
+            self.assertIn("work must be a Deferred or a coroutine, not ", str(caught.exception))
+        self.close(session)
+
+
 class BlockTests(SessionCase):
     """``async with``."""
 
@@ -250,7 +262,23 @@ class BlockTests(SessionCase):
         self.grant()
         self.lose()
         work.callback(None)
-        self.failureResultOf(running, Expired)
+        self.failureResultOf(running, SessionExpired)
+
+    def test_lost_and_told(self) -> None:
+        """Once is enough: it is no news at the end of the block, and not worth a warning."""
+        logged: list[Any] = []
+        globalLogPublisher.addObserver(logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, logged.append)
+
+        async def block() -> None:
+            async with Session(self.client) as session:
+                await session.protect(Deferred())
+
+        running = run(block())
+        self.grant()
+        self.lose()
+        self.failureResultOf(running, SessionExpired)
+        self.assertEqual([event for event in logged if event.get("log_namespace", "").startswith("txetcd")], [])
 
     def test_failing_block_and_lost(self) -> None:
         """What the block has raised is raised."""

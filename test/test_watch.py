@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 
 from test.fakes import Case, FakeStream, run
 from txetcd import KeySet
@@ -38,6 +38,10 @@ GONE = WatchResponse(canceled=True, compact_revision=50)
 
 def progress(revision: int) -> WatchResponse:
     return WatchResponse(Header(revision=revision))
+
+
+REFUSED = WatchResponse(Header(), created=True, canceled=True, cancel_reason="mvcc: watcher range is empty")
+"""The keys are none."""
 
 
 class WatchCase(Case):
@@ -111,6 +115,7 @@ BAD_FILTERS: list[tuple[Any, type[Exception], str]] = [
     (Deferred(), TypeError, f"filters must be a list of NOPUT, NODELETE, not {FORGOTTEN}"),
     # taken for an empty list, this would filter nothing
     (succeed(["NOPUT"]), TypeError, f"filters must be a list of NOPUT, NODELETE, not {FORGOTTEN}"),
+    (["NOPUT", "NODELETE"], ValueError, "filters: NOPUT and NODELETE leave nothing to be told"),
     (["NOGET"], ValueError, "filters must be one of NOPUT, NODELETE, not 'NOGET'"),
 ]
 
@@ -427,6 +432,34 @@ class KeysTests(WatchCase):
         self.assertEqual(self.taken(), [17])
         self.assertEqual(len(self.watch.keys), 3)
         self.watch.stop()
+
+    def test_add_what_cannot_be(self) -> None:
+        """What the server refuses is not watched, nor what was to come with it; the others go on."""
+        stream = self.live(b"a")
+        for answers in ([0, 1], [1, 0], [1]):
+            added = self.watch.add([b"b", b"c"])
+            meanwhile = self.watch.when_started()
+            streams = self.transport.streams[-2:]
+            for number in answers:
+                streams[number].say(created() if number == 0 else REFUSED)
+            self.failureResultOf(added, WatchRangeEmpty)
+            self.assertIs(self.successResultOf(meanwhile), self.watch)
+            self.assertEqual(self.watch.keys, (KeySet(b"a"),))
+            self.assertEqual(self.transport.live, [stream])
+        stream.say(events(11))
+        self.assertEqual(self.taken(), [11])
+        self.watch.stop()
+
+    def test_add_what_is_refused_too_late(self) -> None:
+        """When nobody waits for its start any more, the watch ends: or its keys would be forgotten in silence."""
+        for leave in (lambda added: added.cancel(), lambda added: self.clock.advance(11)):
+            self.live(b"a")
+            added = self.watch.add(b"b")
+            leave(added)
+            self.failureResultOf(added, CancelledError, Timeout)
+            self.transport.streams[-1].say(REFUSED)
+            self.failureResultOf(self.next(), WatchRangeEmpty)
+            self.assertEqual(self.transport.live, [])
 
     def test_remove(self) -> None:
         """No longer watched; what has arrived is still handed over."""

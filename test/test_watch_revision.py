@@ -216,7 +216,8 @@ SEVERAL: dict[str, list[Step]] = {
         (say(progress(20), to=1), 20), (say(created(18), to=2), 18), (say(progress(22), to=2), 20),
     ],
     "one that is added never starts": [
-        (say(created(10)), 10), (say(created(10), to=1), 10), (add(b"c"), 10), (lose(2), 10), (over(Compacted), 10),
+        (say(created(10)), 10), (say(created(10), to=1), 10), (add(b"c"), 10), (lose(2), 10), (say(progress(20)), 10),
+        (say(progress(20), to=1), 20),
     ],
     "removed and added again": [
         (say(created(10)), 10), (say(created(10), events(15), to=1), 10), (remove(b"b"), 10), (add(b"b"), 10),

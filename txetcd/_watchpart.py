@@ -64,6 +64,8 @@ class WatchOptions:
         names = tuple(filters or ())
         for name in names:
             check_choice("filters", "" if name is None else name, ENUMS["FilterType"])
+        if set(names) == set(_LEAVES_OUT):
+            raise ValueError(f"filters: {' and '.join(names)} leave nothing to be told")
         check_choice("on_compacted", on_compacted, ON_COMPACTED)
         return cls(
             names,
@@ -175,7 +177,7 @@ class Owner(Protocol):
     def _take_in(self, arrived: Arrived) -> None:
         """Changes have come."""
 
-    def _part_failed(self, error: Error) -> None:
+    def _part_failed(self, part: Part, error: Error) -> None:
         """It cannot go on."""
 
 
@@ -482,7 +484,7 @@ class Part:
 
     def _stop(self, step: Step) -> None:
         assert step.error is not None
-        self._owner._part_failed(step.error)
+        self._owner._part_failed(self, step.error)
 
     _DO: dict[Do, Callable[[Part, Step], None]] = {
         Do.ASK: _ask_later,

@@ -70,14 +70,18 @@ class _Starting:
     :param on_cancel: called when he does not wait any more.
 
     :ivar parts: as given.
+    :ivar is_addition: whether he has added them to others, and is the one who learns that they cannot be watched.
     :ivar done: fires then.
     """
 
-    def __init__(self, way: WatchWay, parts: tuple[Part, ...], on_cancel: Callable[[_Starting], None]) -> None:
+    def __init__(
+        self, way: WatchWay, parts: tuple[Part, ...], is_addition: bool, on_cancel: Callable[[_Starting], None]
+    ) -> None:
         self._way = way
         self._on_cancel = on_cancel
         self._timer: IDelayedCall = way.clock.callLater(way.timeout, self._expire)
         self.parts = parts
+        self.is_addition = is_addition
         self.done: Deferred[Watch] = Deferred(lambda _: self._leave())
 
     def fire(self, watch: Watch) -> None:
@@ -94,7 +98,9 @@ class _Starting:
         self._on_cancel(self)
         missing = [part for part in self.parts if not part.is_started]
         seconds = in_seconds(self._way.timeout)
-        reasons = dict.fromkeys(f"; {part.error}" for part in missing if part.error is not None)
+        # a timeout would say the same again
+        errors = [part.error for part in missing if part.error is not None and not isinstance(part.error, Timeout)]
+        reasons = dict.fromkeys(f"; {error}" for error in errors)
         error = Timeout(f"the watch of {missing[0].keys!r} was not set up within {seconds}{''.join(reasons)}")
         self.done.errback(self._way.calls.located(error, WATCH))
 
@@ -148,7 +154,7 @@ class Watch:
         if way.calls.is_closed:
             self._end(way.calls.located(Closed(), WATCH))
         else:
-            self._open(keys)
+            self._open(self._made(keys))
 
     # --- what the user does
 
@@ -236,7 +242,8 @@ class Watch:
         Watches more keys, from now on or from ``start_revision`` as the others.
 
         :param keys: ``bytes``, a :class:`KeySet`, or a list of them.
-        :returns: a Deferred as of :meth:`when_started`, for the new ones.
+        :returns: a Deferred as of :meth:`when_started`, for the new ones. If the server refuses one of them meanwhile,
+            it fails with the reason, none of them is watched, and the others go on.
         :raises ValueError: for a key set that is watched already.
         """
         sets = key_sets("keys", keys)
@@ -245,7 +252,10 @@ class Watch:
                 raise ValueError(f"keys: {one!r} is watched already")
         if self._is_over:
             return fail(self._end_reason())
-        return self._when_started(self._open(sets))
+        parts = self._made(sets)
+        started = self._when_started(parts, is_addition=True)
+        self._open(parts)
+        return started
 
     def remove(self, keys: Keys) -> None:
         """
@@ -258,12 +268,7 @@ class Watch:
         for one in sets:
             if one not in self._parts:
                 raise ValueError(f"keys: {one!r} is not watched")
-        removed = [self._parts.pop(one) for one in sets]
-        self._removed = [part for part in self._removed if part.is_behind] + removed
-        for part in removed:
-            part.close()
-            self._paused.pop(part, None)
-        self._fire_started()
+        self._forget(self._parts[one] for one in sets)
 
     def request_progress(self, timeout: Optional[float] = None) -> Deferred[int]:
         """
@@ -354,23 +359,40 @@ class Watch:
             self._paused[part] = None
             part.pause()
 
-    def _part_failed(self, error: Error) -> None:
+    def _part_failed(self, part: Part, error: Error) -> None:
         """See :class:`~txetcd._watchpart.Owner`."""
+        # of a stream that has ended it is known where that was; it is not asked first any more
+        error = error if error.endpoint else self._way.calls.located(error, WATCH)
+        adding = next((one for one in self._starting if one.is_addition and part in one.parts), None)
         if isinstance(error, Closed):
             self._drop()
+        elif adding is None:
+            self._end(error)
         else:
-            # of a stream that has ended it is known where that was; it is not asked first any more
-            self._end(error if error.endpoint else self._way.calls.located(error, WATCH))
+            self._starting.remove(adding)
+            self._forget(adding.parts)
+            adding.fail(error)
 
     # --- within
 
-    def _open(self, sets: Iterable[KeySet]) -> tuple[Part, ...]:
+    def _made(self, sets: Iterable[KeySet]) -> tuple[Part, ...]:
         parts = tuple(Part(self._way, self._options, keys, self) for keys in sets)
         self._parts.update((part.keys, part) for part in parts)
-        for part in parts:
-            if not self._is_over:
-                part.open()
         return parts
+
+    def _open(self, parts: tuple[Part, ...]) -> None:
+        for part in parts:
+            # whoever was told of an earlier one may have ended all
+            if self._parts.get(part.keys) is part and not self._is_over:
+                part.open()
+
+    def _forget(self, parts: Iterable[Part]) -> None:
+        removed = [self._parts.pop(part.keys) for part in tuple(parts) if self._parts.get(part.keys) is part]
+        self._removed = [part for part in self._removed if part.is_behind] + removed
+        for part in removed:
+            part.close()
+            self._paused.pop(part, None)
+        self._fire_started()
 
     def _are_started(self, parts: tuple[Part, ...]) -> bool:
         return all(part.is_started or self._parts.get(part.keys) is not part for part in parts)
@@ -384,12 +406,12 @@ class Watch:
             self._starting.remove(ready)
             ready.fire(self)
 
-    def _when_started(self, parts: tuple[Part, ...]) -> Deferred[Watch]:
+    def _when_started(self, parts: tuple[Part, ...], is_addition: bool = False) -> Deferred[Watch]:
         if self._is_over:
             return fail(self._end_reason())
         if self._are_started(parts):
             return succeed(self)
-        starting = _Starting(self._way, parts, self._starting.remove)
+        starting = _Starting(self._way, parts, is_addition, self._starting.remove)
         self._starting.append(starting)
         return starting.done
 

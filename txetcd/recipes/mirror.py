@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .._backoff import ASK_AGAIN
-from .._check import check_int, check_returned, check_seconds, what_came
+from .._check import check_bytes, check_int, check_returned, check_seconds, what_came
 from .._context import within
 from ..errors import (
     Closed,
@@ -64,8 +64,8 @@ class Mirror:
     :param keys: what to hold: a :class:`~txetcd.KeySet`, or one key (``bytes``).
     :param on_change: called after each change with what has happened, a list of events (:class:`~txetcd.values.Event`):
         those of one revision, or, if changes were missed, what has come of them (``is_synthetic``); when it has read
-        the keys for the first time, with all of them. What it raises is logged. It is not waited for, and so is no
-        coroutine function.
+        the keys for the first time, with all of them, even if there are none; that is while ``async with`` waits. What
+        it raises is logged. It is not waited for, and so is no coroutine function.
     """
 
     def __init__(self, etcd: Etcd, keys: Union[bytes, KeySet], on_change: Optional[OnChange] = None) -> None:
@@ -86,6 +86,7 @@ class Mirror:
         # those of the watch when the revision was last known without it
         self._losses = 0
         self._is_over = False
+        self._who_closed = "mirror"
 
     # --- its life
 
@@ -119,7 +120,7 @@ class Mirror:
             :class:`~txetcd.errors.PermissionDenied`, and with :class:`~txetcd.errors.Closed` after :meth:`close`.
             An outage is waited out. Cancelling it ends the waiting, not the mirror.
         """
-        return self.wait_for(0).addCallback(lambda _: self)
+        return self._when_shown(0).addCallback(lambda _: self)
 
     def when_stopped(self) -> Deferred[None]:
         """
@@ -145,8 +146,11 @@ class Mirror:
     async def __aexit__(
         self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        """Closes it."""
+        """Closes it; raises why it had failed, and so was old, unless the block has raised something itself."""
+        reason = self._reason
         self.close()
+        if reason is not None and error is None:
+            raise self._end_reason()
 
     # --- what it is
 
@@ -157,19 +161,34 @@ class Mirror:
 
     @property
     def is_current(self) -> bool:
-        """Whether a server just tells it of changes (``bool``); not while that is away, and it may be old."""
+        """
+        Whether a server just tells it of changes (``bool``); not while that is away, and it may be old; nor for a
+        moment after the keys were read.
+        """
         return self._watch is not None and self._watch.state == "live"
 
     def __getitem__(self, key: bytes) -> KeyValue:
         """The :class:`~txetcd.KeyValue` of a key; ``KeyError`` if there is none."""
-        return self._kvs[key]
+        return self._kvs[check_bytes("key", key)]
 
-    def get(self, key: bytes) -> Optional[KeyValue]:
-        """The :class:`~txetcd.KeyValue` of a key, or ``None``."""
-        return self._kvs.get(key)
+    def get(self, key: bytes, default: Any = None) -> Any:
+        """The :class:`~txetcd.KeyValue` of a key, or *default*."""
+        return self._kvs.get(check_bytes("key", key), default)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._kvs
+        return check_bytes("key", key) in self._kvs
+
+    def keys(self) -> list[bytes]:
+        """All keys (``list`` of ``bytes``), in their order."""
+        return list(self._order)
+
+    def values(self) -> list[KeyValue]:
+        """All :class:`~txetcd.KeyValue`\\ s (``list``), in the order of their keys."""
+        return [self._kvs[key] for key in self._order]
+
+    def items(self) -> list[tuple[bytes, KeyValue]]:
+        """All keys, each with its :class:`~txetcd.KeyValue` (``list`` of ``tuple``), in their order."""
+        return [(key, self._kvs[key]) for key in self._order]
 
     def __len__(self) -> int:
         return len(self._kvs)
@@ -188,14 +207,21 @@ class Mirror:
             at += 1
         return found
 
-    def wait_for(self, revision: int) -> Deferred[int]:
+    def wait_for(self, revision: int, timeout: Optional[float] = None) -> Deferred[int]:
         """
         Waits until it shows what has happened up to a *revision*, as that of a write of yours.
 
-        :returns: a Deferred that fires with its revision (``int``). It fails as :meth:`when_synced`. Without changes of
-            these keys it may take long: see :meth:`fresh`. Cancelling it ends the waiting.
+        :param timeout: seconds, or ``None`` to wait as long as it takes. Without changes of these keys it may take
+            long: see :meth:`fresh`.
+        :returns: a Deferred that fires with its revision (``int``). It fails as :meth:`when_synced`, and with
+            :class:`~txetcd.Timeout`. Cancelling it ends the waiting.
         """
         check_int("revision", revision, minimum=0)
+        check_seconds("timeout", timeout)
+        shown = self._when_shown(revision)
+        return within(shown, self._etcd, timeout, f"the mirror of {self._keys!r} did not show revision {revision}")
+
+    def _when_shown(self, revision: int) -> Deferred[int]:
         if self._is_over:
             return fail(self._end_reason())
         if self._revision is not None and self._revision >= revision:
@@ -218,7 +244,12 @@ class Mirror:
         return within(work, self._etcd, timeout, f"the mirror of {self._keys!r} was not as the store is")
 
     def __repr__(self) -> str:
-        state = "FAILED" if self._reason else "CLOSED" if self._is_over else "CURRENT" if self.is_current else "AWAY"
+        if self._is_over:
+            state = "CLOSED" if self._reason is None else "FAILED"
+        elif self.is_current:
+            state = "CURRENT"
+        else:
+            state = "AWAY" if self._watch is not None and self._watch.losses else "BEGINNING"
         return f"<Mirror {state} {self._keys!r} revision={self._revision} keys={len(self._kvs)}>"
 
     # --- following
@@ -295,8 +326,8 @@ class Mirror:
         self._changed(events, revision)
 
     def _changed(self, events: Sequence[Event], revision: int) -> None:
-        self._revision = revision
-        if events and self._on_change is not None:
+        is_first, self._revision = self._revision is None, revision
+        if (events or is_first) and self._on_change is not None:
             try:
                 check_returned(self._on_change(events))
             except Exception:
@@ -365,6 +396,8 @@ class Mirror:
 
     def _ended(self, result: Any) -> None:
         error = result.value if isinstance(result, Failure) else None
+        if isinstance(error, Closed):
+            self._who_closed = "client"
         if isinstance(error, (CancelledError, Closed)):
             error = None
         if error is None or isinstance(error, Error):
@@ -375,7 +408,7 @@ class Mirror:
 
     def _end_reason(self) -> Error:
         # a copy, because an exception keeps the traceback of where it was raised
-        return Closed("the mirror was closed") if self._reason is None else copy(self._reason)
+        return Closed(f"the {self._who_closed} was closed") if self._reason is None else copy(self._reason)
 
     def _end(self, reason: Optional[Error]) -> None:
         if self._is_over:

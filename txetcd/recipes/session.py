@@ -12,8 +12,8 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .._check import check_int
-from ..errors import Error, SessionExpired
+from .._check import check_int, what_came
+from ..errors import Error, Expired, SessionExpired
 from ..lease import MAX_TIME_TO_LIVE, Lease
 from ._etcd import Etcd
 
@@ -34,13 +34,15 @@ class Session:
       renewal that was answered, by a clock that cannot be set. So it may be lost here a little earlier than there.
     * A process that is stopped for longer than *time_to_live* (a debugger, a laptop that is closed) does not notice
       meanwhile, and others act on the end of the session: what must not be done after that is to be made to depend on a
-      key of the session, in a transaction.
+      key of the session, in a transaction: ``etcd.when(CompLease(key, "==", session.lease_id)).then(...)``.
     * It costs a call to begin, a renewal three times in each *time_to_live*, and a call to end.
 
     ``async with Session(etcd) as session:`` begins and closes it.
 
     :param etcd: a :class:`~txetcd.Client`.
-    :param time_to_live: seconds (``int``) that it outlives an owner that has died, or was cut off.
+    :param time_to_live: seconds (``int``) that it outlives an owner that has died, or was cut off; some tenths of one
+        longer, since etcd looks twice in each; and if another member becomes the leader meanwhile, or the only one is
+        started again, it counts the whole time once more.
     """
 
     def __init__(self, etcd: Etcd, time_to_live: int = TIME_TO_LIVE) -> None:
@@ -116,8 +118,12 @@ class Session:
         :returns: a Deferred that fires as *work* does. It fails with :class:`~txetcd.errors.SessionExpired` if the
             session was lost before that, whatever has come of *work*; and also if that was noticed only now, because
             the process was stopped. Cancelling it cancels *work*.
+            *work* that goes on nevertheless is waited for.
         :raises RuntimeError: if it has not begun; *work* is cancelled then.
+        :raises TypeError: if *work* is neither of them.
         """
+        if not isinstance(work, (Deferred, Coroutine)):
+            raise TypeError(f"work must be a Deferred or a coroutine, not {what_came(work)}")
         working = Deferred.fromCoroutine(work) if isinstance(work, Coroutine) else work
         try:
             lost = self.when_lost()
@@ -143,9 +149,9 @@ class Session:
         comes of this.
 
         :returns: a Deferred that fires with ``None``, at once if it was closed before, or has not begun; while it
-            begins, that is cancelled. It fails with :class:`~txetcd.Expired` if it had been lost already, or as every
-            call; then it is tried again behind your back, see :meth:`Lease.revoke <txetcd.Lease.revoke>`. Cancelling it
-            ends the call.
+            begins, that is cancelled. It fails with :class:`~txetcd.errors.SessionExpired` if it had been lost already,
+            or as every call; then it is tried again behind your back, see :meth:`Lease.revoke <txetcd.Lease.revoke>`.
+            Cancelling it ends the call.
         """
         if self._granting is not None:
             # or it would be renewed as long as the client lives, of an owner who has closed it
@@ -153,7 +159,11 @@ class Session:
         if self._is_closed or self._lease is None:
             return succeed(None)
         self._is_closed = True
-        return self._lease.revoke().addCallback(lambda _: None)
+        return self._lease.revoke().addCallbacks(lambda _: None, self._lost_before)
+
+    def _lost_before(self, failure: Failure) -> None:
+        failure.trap(Expired)
+        raise SessionExpired(None, f"session {self.lease_id:x} had been lost before it was closed") from failure.value
 
     async def __aenter__(self) -> Session:
         """Begins it."""
@@ -162,12 +172,18 @@ class Session:
     async def __aexit__(
         self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        """Closes it; raises what that fails with, unless the block has raised something itself."""
+        """
+        Closes it; raises what that fails with, unless the block has raised something itself. So a block that was left
+        after its session had been lost has :class:`~txetcd.errors.SessionExpired`, one way or the other.
+        """
         try:
             await self.close()
         except Error as reason:
             if error is None:
                 raise
+            if isinstance(reason, SessionExpired) and isinstance(error, SessionExpired):
+                # it was told already
+                return
             _log.warn(
                 "closing {session} after {error!r} failed too: {reason!r}", session=self, error=error, reason=reason
             )

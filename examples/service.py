@@ -4,34 +4,45 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from txetcd import Client, KeySet, Mirror, Session
+from txetcd.errors import SessionExpired
 
 SERVICES = KeySet(b"example/services/", prefix=True)
 
 
-async def serve(reactor, name, address):
-    """Registers, and dies."""
+async def die(reactor, name, address):
+    """Registers, and is killed in the midst of it: nothing is renewed any more, and nothing revoked."""
     etcd = Client(reactor)
     session = await Session(etcd, 3).start()
     await etcd.set(SERVICES.key + name, address, lease=session.lease)
-    # killed in the midst: nothing is renewed any more, nothing revoked
     await etcd.close()
+
+
+async def serve(etcd, name, address, work):
+    """Is registered as long as it works, and works no longer than it is registered: it begins anew then."""
+    while True:
+        try:
+            async with Session(etcd, 10) as session:
+                await etcd.set(SERVICES.key + name, address, lease=session.lease)
+                return await session.protect(work())
+        except SessionExpired:
+            print("lost, and registered again")
+
+
+async def watch_others(etcd, services):
+    """The work of this service: to see another one die."""
+    async with etcd.watcher(SERVICES, start_revision=services.revision + 1) as watch:
+        async for event in watch:
+            if event.is_delete:
+                print("died:", event.key[len(SERVICES.key) :])
+                return
 
 
 async def run(reactor):
     async with Client(reactor) as etcd, Mirror(etcd, SERVICES) as services:
-        # as long as the block lasts, and no longer
-        async with Session(etcd) as session:
-            mine = await etcd.set(SERVICES.key + b"mine", b"10.0.0.1:80", lease=session.lease)
-            await serve(reactor, b"other", b"10.0.0.2:80")
-            await services.fresh()
-            print("both:", [services[name].value for name in services])
-
-            async with etcd.watcher(SERVICES, start_revision=mine.header.revision + 1) as watch:
-                async for event in watch:
-                    if event.is_delete:
-                        print("died:", event.key[len(SERVICES.key) :])
-                        break
-            print("session is alive:", session.is_alive)
+        await die(reactor, b"other", b"10.0.0.2:80")
+        await services.fresh()
+        print("there:", [service.value for service in services.values()])
+        await serve(etcd, b"mine", b"10.0.0.1:80", lambda: watch_others(etcd, services))
         await services.fresh()
         print("left:", len(services))
 

@@ -32,7 +32,7 @@ SAYS = {
     "metrics.py": 'etcd_client_call_seconds_count{call="KV.Put",outcome="LeaseNotFound"} 1.0\n',
     "put_and_get.py": "not replaced: meanwhile it is b'green'\ndeleted b'example/colour' b'blue'\n",
     "ranges.py": "there are 100 keys\n",
-    "service.py": "both: [b'10.0.0.1:80', b'10.0.0.2:80']\ndied: b'other'\nsession is alive: True\nleft: 0\n",
+    "service.py": "there: [b'10.0.0.2:80']\ndied: b'other'\nleft: 0\n",
     "transaction.py": "{b'example/account/mine': b'70', b'example/account/yours': b'30'}\nnot poor enough: b'70'\n",
     "users.py": "but no law: etcdserver: permission denied\nalice is writer\n"
     "a writer may READWRITE KeySet(b'letters/', prefix=True)\n",

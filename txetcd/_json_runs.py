@@ -66,7 +66,7 @@ def taken_out(run: Run, body: bytes) -> Optional[tuple[bytes, list[Any]]]:
     try:
         return rest, run.make(parts)
     except ValueError:
-        # it only looks like base64: what the parser says of that is said
+        # it only looks like base64: the parser says so
         return None
 
 
@@ -82,16 +82,15 @@ _draft_key_value, _draft_event = draft(KeyValue), draft(Event)
 
 
 def _key_values(parts: Parts) -> list[Any]:
-    a2b, b2a, numbers = binascii.a2b_base64, binascii.b2a_base64, _Numbers()
+    a2b, numbers = binascii.a2b_base64, _Numbers()
     made = []
-    # Hot: 1 us each, most of it base64's.
+    # Hot: 0.9 us each, half of it base64's.
     for key, create_revision, mod_revision, version, value in parts:
-        new: Any = _draft_key_value()
-        new.key = key_ = a2b(key)
-        new.value = value_ = a2b(value)
-        # binascii passes over what is not base64
-        if b2a(key_, newline=False) != key or b2a(value_, newline=False) != value:
+        if len(key) & 3 or len(value) & 3:
             raise ValueError("not base64")
+        new: Any = _draft_key_value()
+        new.key = a2b(key)
+        new.value = a2b(value)
         new.create_revision = numbers[create_revision]
         new.mod_revision = numbers[mod_revision]
         new.version = numbers[version]
@@ -115,7 +114,10 @@ def _events(parts: Parts) -> list[Any]:
 
 # --- which lists
 
-_TEXT, _NUMBER = b'"([A-Za-z0-9+/]+={0,2})"', b'"([1-9][0-9]{0,17})"'
+# base64 whose last bits are zero, where not all of them count; what is wrong with its length shows later
+_TEXT = b'"([A-Za-z0-9+/]*(?:[AQgw]==|[AEIMQUYcgkosw048]=|[A-Za-z0-9+/]))"'
+
+_NUMBER = b'"([1-9][0-9]{0,17})"'
 
 _KEY_VALUE = b'{"key":%b,"create_revision":%b,"mod_revision":%b,"version":%b,"value":%b}' % (
     _TEXT, _NUMBER, _NUMBER, _NUMBER, _TEXT

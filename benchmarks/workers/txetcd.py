@@ -49,7 +49,7 @@ class Adapter:
         async with watch:
             reader.started()
             async for event in watch:
-                if reader.seen(event.key, event.value):
+                if reader.seen(event.kv.key, event.kv.value):
                     break
 
     def put_all(self, pairs: list[tuple[bytes, bytes]]) -> Any:

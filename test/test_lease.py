@@ -657,18 +657,36 @@ class KeepAliveTests(LeaseCase):
     """Renewing it as long as it is needed."""
 
     def test_cadence(self) -> None:
-        """At once, then a third of the time to live after each answer."""
+        """At once, then within a third of the time to live after each answer, but not much before."""
         lease = self.granted(keep_alive=True)
         for _ in range(5):
             self.clock.advance(1)
             self.renew()
-            self.clock.advance(9.9)
+            self.clock.advance(9.6)
             self.assertEqual(self.transport.waiting, [])
-            self.clock.advance(0.1)
+            self.clock.advance(0.4)
         self.renew()
         self.assertEqual(lease.deadline, 55 + 30)
         self.assertEqual([call.timeout for call in self.transport.calls[1:]], [10.0] * 6)
         lease.let_go()
+        self.assert_idle()
+
+    def test_together(self) -> None:
+        """Those of many leases are sent together, though they have begun one after the other."""
+        leases = []
+        for _ in range(100):
+            leases.append(self.granted(keep_alive=True))
+            self.renew()
+            self.clock.advance(0.01)
+        times = set()
+        for _ in range(1200):
+            self.clock.advance(0.01)
+            for call in tuple(self.transport.waiting):
+                times.add(self.clock.seconds())
+                call.reply(RENEWED)
+        self.assertLess(len(times), 12)
+        for lease in leases:
+            lease.let_go()
         self.assert_idle()
 
     def test_twice(self) -> None:

@@ -263,6 +263,13 @@ class TimeTests(SynchronousTestCase):
         core.renewed(3, 1.0)
         self.assertEqual(core.interval, 1.0)
 
+    def test_rest(self) -> None:
+        """It ends at certain moments, the last one before an interval is over."""
+        core = LeaseCore(TERM, 0.0)
+        moment = 10.0 / 32
+        for now, until in ((0.0, 10.0), (0.1, 10.0), (0.3, 10.0), (moment, 10.0 + moment), (7.0, 16.875)):
+            self.assertAlmostEqual(core.rest(now), until - now)
+
     def test_pause(self) -> None:
         """Counted from the asking; none after a silence that was longer."""
         core = LeaseCore(TERM, 0.0)
@@ -422,7 +429,7 @@ class LastingTests(SynchronousTestCase):
             if part < 1:
                 self.assertEqual(core.state(now), ALIVE)
                 self.assertTrue(core.renewed(server.renew(asked_at), asked_at))
-                now += core.interval
+                now += core.rest(now)
             else:
                 now += core.pause(asked_at, now)
 

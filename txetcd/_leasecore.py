@@ -44,6 +44,9 @@ UNKNOWN = "is not known to the server"
 _RENEWALS = 3
 """Renewals within a term, as Go's client has it."""
 
+_MOMENTS = 32
+"""In so many moments of each interval renewals are sent."""
+
 _IN_DOUBT = (Unavailable, OutcomeUnknown, Timeout, TooManyRequests)
 
 
@@ -111,8 +114,16 @@ class LeaseCore:
 
     @property
     def interval(self) -> float:
-        """Seconds from an answer to the next renewal."""
+        """Seconds from an answer to the next renewal, at the most."""
         return self._term / _RENEWALS
+
+    def rest(self, now: float) -> float:
+        """
+        Seconds until the next renewal, after an answer. Those of many leases come at the same moments, a few in each
+        interval: to send and to read them together takes a fraction of what it takes one by one.
+        """
+        moment = self.interval / _MOMENTS
+        return (now + self.interval) // moment * moment - now
 
     def patience(self, now: float) -> float:
         """Seconds that a renewal may take."""

@@ -387,10 +387,11 @@ class _Keeper:
     def _renew(self) -> None:
         # nothing is sent if the timers are so late that the lease is lost; and an answer that comes after the next
         # attempt, or after the end, does not matter
-        core, asked_at = self._lease._core, self._lease._seconds()
+        core, seconds = self._lease._core, self._lease._seconds
+        asked_at = seconds()
         self._renewing = self._lease._keep(core.patience(asked_at))
         self._renewing.addCallbacks(
-            lambda _: self._later(core.interval), lambda _: self._later(core.pause(asked_at, self._lease._seconds()))
+            lambda _: self._later(core.rest(seconds())), lambda _: self._later(core.pause(asked_at, seconds()))
         )
 
     def _later(self, delay: float) -> None:

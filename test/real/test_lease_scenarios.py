@@ -16,7 +16,7 @@ from test.real.base import GATEWAY, NATIVE, on_every_server, on_every_server_at_
 from test.real.test_cluster import ClusterCase
 from test.real.test_faults import FaultCase
 from test.real.test_lease import LeaseCase
-from txetcd import Backoff, Expired, Lease, Session, Unavailable
+from txetcd import Backoff, Lease, Session, Unavailable
 from txetcd._clock import monotonic
 from txetcd._schema import LEASE_KEEP_ALIVE
 from txetcd.errors import SessionExpired
@@ -243,7 +243,7 @@ class Sessions(FaultCase, LeaseCase):
         await self.assertFailure(self.soon(protected), SessionExpired)
         self.assertFalse(session.is_alive)
         self.behave()
-        await self.assertFailure(session.close(), Expired, Unavailable)
+        await self.assertFailure(session.close(), SessionExpired, Unavailable)
         await self.until_expired(session.lease, self.own.url)
         self.assertEqual((await self.etcd.get(b"a")).kvs, [])
 

@@ -4,6 +4,7 @@ The gateway's codec: what it sends, what it reads, what it refuses, from tables.
 
 from __future__ import annotations
 
+import gc
 import traceback
 from typing import Any, Optional
 
@@ -11,9 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from test.test_ops import nested
 from test.test_protobuf import innermost, with_little_stack
+from txetcd import _json
 from txetcd import _messages as m
 from txetcd._answers import flaw_of
-from txetcd._json import decode, decode_line, encode, error_of
+from txetcd._garbage import LARGE
+from txetcd._json import _base64, decode, decode_line, encode, error_of
 from txetcd._quotes import Quotes
 from txetcd._schema import MESSAGES, RPCS
 from txetcd.errors import (
@@ -299,6 +302,27 @@ class DecodeTests(SynchronousTestCase):
         for value in (*numbers, b"true", b"[]", b'"7.0"', b'" 7"', b'""'):
             body = b'{"count":' + value + b"}"
             self.assertRaises(ProtocolViolation, decode, RPCS["KV.Range"], 200, body)
+
+    def test_bytes_in_series(self) -> None:
+        """As those that come alone: what is null is empty, and what is not base64 is wrong."""
+        rpc = RPCS["Lease.LeaseTimeToLive"]
+        self.assertEqual(decode(rpc, 200, b'{"keys":["a2V5",null]}').keys, [b"key", b""])
+        for wrong in (b'"a2V"', b'"a2V5a2V="', b'"a2!V5"', b'"QR=="', b"7"):
+            self.assertRaises(ProtocolViolation, decode, rpc, 200, b'{"keys":[' + wrong + b"]}")
+
+    def test_large(self) -> None:
+        """No garbage is collected while a large answer is decoded."""
+        value = _base64(bytes(LARGE)).encode()
+        seen: list[bool] = []
+
+        def spy(*arguments: Any) -> Any:
+            seen.append(gc.isenabled())
+            return answer(*arguments)
+
+        answer = _json._answer
+        self.patch(_json, "_answer", spy)
+        found = decode(RPCS["KV.Range"], 200, b'{"kvs":[{"key":"a2V5","value":"' + value + b'"}]}')
+        self.assertEqual((len(found.kvs[0].value), seen, gc.isenabled()), (LARGE, [False], True))
 
     def test_integers_at_hand(self) -> None:
         """More than are kept at hand are read as well; and what is the same for a dictionary is not the same."""

@@ -262,7 +262,7 @@ class Freed(RealCase):
 
     async def start(self: Any) -> None:
         self.own = await self.own_server()
-        self.own_etcd = self.client(self.own.url)
+        self.own_etcd = self.client(self.own.url, connect_timeout=60)
 
     async def watched(self: Any, wanted: int) -> None:
         async def are_so_many() -> bool:

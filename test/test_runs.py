@@ -109,6 +109,12 @@ UNUSUAL = {
 }
 
 
+def damaged(data: bytes, place: int, bytes_: bytes) -> bytes:
+    """With other bytes somewhere behind the first tag, which whoever asks has seen."""
+    place = 1 + place % (len(data) - 1)
+    return data[:place] + bytes_ + data[place + len(bytes_) :]
+
+
 def outcome(read: Callable[[], Any]) -> Any:
     """What comes of it, or that it fails."""
     try:
@@ -207,10 +213,7 @@ class KeyValueTests(SynchronousTestCase):
     def test_damaged(self, place: int, bytes_: bytes) -> None:
         """Whatever stands there, it is read the same way, or is as wrong."""
         one = sized(TAG, written(FORMS["plain"](1)))
-        # whoever asks has seen the first tag
-        place = 1 + place % (len(one) * 20 - 1)
-        data = one * 20
-        data = data[:place] + bytes_ + data[place + len(bytes_) :]
+        data = damaged(one * 20, place, bytes_)
 
         def fast() -> list[KeyValue]:
             found, at = read(data)
@@ -302,9 +305,7 @@ class EventTests(SynchronousTestCase):
     def test_damaged(self, place: int, bytes_: bytes) -> None:
         """Whatever stands there, it is read the same way as one after the other, or is as wrong."""
         one = written_event(event(FORMS["plain"](1)))
-        place = 1 + place % (len(one) * 20 - 1)
-        data = one * 20
-        data = data[:place] + bytes_ + data[place + len(bytes_) :]
+        data = damaged(one * 20, place, bytes_)
 
         def fast() -> list[Event]:
             found, at = read_events(data)

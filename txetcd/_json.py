@@ -236,7 +236,7 @@ def _message_decoder(message: schema.Message) -> Decoder:
     """
     What decodes a message, written as one would by hand.
 
-    Hot: of the 2 us that an event takes, 0.7 us are the parser's, and 0.8 us base64's. With a loop over the fields, a
+    Hot: of the 2.5 us that an event takes, 0.7 us are the parser's, and 0.8 us base64's. With a loop over the fields, a
     call for each, and one of the frozen class, it takes 6 us.
     """
     name, cls = message.name, message.cls

@@ -3,7 +3,7 @@ Key-values by the thousand in JSON, and events of them: the fast way through tho
 
 All that were never deleted, have a value and no lease are written with the same words in the same order. One regular
 expression takes a list of them apart, and whether there was anything else shows in the bytes that it has left: then the
-list is the parser's. That takes 0.9 us more for each of them.
+list is the parser's. That takes 0.6 us more for each of them.
 """
 
 from __future__ import annotations

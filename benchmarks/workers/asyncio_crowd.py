@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 from typing import Any, Awaitable, Callable
 
-from . import events, loads, shared
+from . import coroutine_crowd, shared
 
 
 async def side_by_side(callers: list[Any]) -> None:
@@ -18,25 +19,8 @@ async def side_by_side(callers: list[Any]) -> None:
             raise outcome
 
 
-async def crowd(client: Any, request: dict[str, Any]) -> dict[str, Any]:
-    """Lets callers call, side by side."""
-    calls = loads.calls(client, request["workload"])
-    stopwatch = shared.Stopwatch(request["seconds"])
-    await side_by_side([shared.caller(calls, stopwatch) for _ in range(request["callers"])])
-    return stopwatch.figures(len(stopwatch.latencies))
-
-
-async def watches(client: Any, request: dict[str, Any]) -> dict[str, Any]:
-    """Lets watches read, side by side."""
-    with events.start_writer() as writer:
-        flow = events.Flow(writer.stdin, request["callers"], request["seconds"])
-        await side_by_side([client.watch(events.Reader(flow)) for _ in range(request["callers"])])
-    return flow.figures
-
-
-async def answer(client: Any, request: dict[str, Any]) -> dict[str, Any]:
-    """Measures what is asked for."""
-    return await (watches if request["workload"] == "events" else crowd)(client, request)
+answer = partial(coroutine_crowd.answer, side_by_side)
+"""Measures what is asked for, of a client."""
 
 
 def main(connect: Callable[[str, int], Awaitable[Any]], *packages: str) -> None:

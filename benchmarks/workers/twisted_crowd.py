@@ -5,6 +5,7 @@ Callers that are coroutines of Twisted.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Any, Awaitable, Callable
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -13,7 +14,7 @@ from twisted.internet.task import react
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
-from . import events, loads, shared
+from . import coroutine_crowd, shared
 
 Answer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
@@ -25,25 +26,8 @@ async def side_by_side(callers: list[Any]) -> None:
             outcome.raiseException()
 
 
-async def crowd(client: Any, request: dict[str, Any]) -> dict[str, Any]:
-    """Lets callers call, side by side."""
-    calls = loads.calls(client, request["workload"])
-    stopwatch = shared.Stopwatch(request["seconds"])
-    await side_by_side([shared.caller(calls, stopwatch) for _ in range(request["callers"])])
-    return stopwatch.figures(len(stopwatch.latencies))
-
-
-async def watches(client: Any, request: dict[str, Any]) -> dict[str, Any]:
-    """Lets watches read, side by side."""
-    with events.start_writer() as writer:
-        flow = events.Flow(writer.stdin, request["callers"], request["seconds"])
-        await side_by_side([client.watch(events.Reader(flow)) for _ in range(request["callers"])])
-    return flow.figures
-
-
-async def answer(client: Any, request: dict[str, Any]) -> dict[str, Any]:
-    """Measures what all clients are asked for."""
-    return await (watches if request["workload"] == "events" else crowd)(client, request)
+answer = partial(coroutine_crowd.answer, side_by_side)
+"""Measures what all clients are asked for, of one of them."""
 
 
 class Requests(LineOnlyReceiver):

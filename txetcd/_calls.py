@@ -18,7 +18,7 @@ from ._counters import Counters
 from ._retry import is_of_endpoint
 from ._schema import Rpc
 from ._transport import CallCancelled, DuplexStream, Metadata, Stream
-from .errors import AuthOldRevision, Closed, Error, InvalidAuthToken, UserEmpty, WrongCluster
+from .errors import AuthOldRevision, Closed, Error, InvalidAuthToken, ProtocolViolation, UserEmpty, WrongCluster
 from .values import ClientStats
 
 DEFAULT_TIMEOUT = 10.0
@@ -50,6 +50,13 @@ class CallStream(Stream, Protocol):
 
     def blame(self, reason: str) -> None:
         """The endpoint has failed, also if it was only silent: whoever waits for an answer knows that, and why."""
+
+
+def broken_off(stream: CallStream, what: str) -> ProtocolViolation:
+    """Leaves a stream on which something was said that etcd does not say; returns the error that this is."""
+    stream.blame(what)
+    stream.abort()
+    return ProtocolViolation(f"no answer of etcd: {what}")
 
 
 class _NoStream:

@@ -14,11 +14,11 @@ from typing import Any, Optional
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IDelayedCall
 
-from ._calls import Calls, CallStream
+from ._calls import Calls, CallStream, broken_off
 from ._messages import LeaseKeepAliveRequest, LeaseKeepAliveResponse
 from ._schema import LEASE_KEEP_ALIVE
 from ._transport import unanswered
-from .errors import Closed, Error, ProtocolViolation, Unavailable
+from .errors import Closed, Error, Unavailable
 
 
 class _Renewal:
@@ -126,9 +126,7 @@ class KeepAlives:
     def _break(self, what: str) -> None:
         assert self._stream is not None
         stream, self._stream = self._stream, None
-        stream.blame(what)
-        stream.abort()
-        self._fail(ProtocolViolation(f"no answer of etcd: {what}"))
+        self._fail(broken_off(stream, what))
 
     def _lost(self, stream: CallStream, error: Optional[Error]) -> None:
         if self._stream is stream:

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections import deque
 from typing import Optional, Protocol
 
-from ._calls import Calls, CallStream
+from ._calls import Calls, CallStream, broken_off
 from ._messages import WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchResponse
 from ._schema import WATCH
-from .errors import AuthError, Error, ProtocolViolation, Unavailable, refusal
+from .errors import AuthError, Error, Unavailable, refusal
 
 SHARE = 100
 """Watches that share a stream."""
@@ -284,9 +284,7 @@ class _SharedStream:
     def _break(self, what: str) -> None:
         assert self._stream is not None
         stream, self._stream = self._stream, None
-        stream.blame(what)
-        stream.abort()
-        self._fail(ProtocolViolation(f"no answer of etcd: {what}"))
+        self._fail(broken_off(stream, what))
 
     def _lost(self, error: Optional[Error]) -> None:
         if self._stream is not None:

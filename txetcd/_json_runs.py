@@ -2,8 +2,8 @@
 Key-values by the thousand in JSON, and events of them: the fast way through those that are written as most are.
 
 All that were never deleted, have a value and no lease are written with the same words in the same order. One regular
-expression takes a list of them apart, and whether there was anything else shows in the bytes that it has left: then the
-list is the parser's. That takes 0.6 us more for each of them.
+expression takes a list of them apart; if there is anything else, the list is the parser's. That takes 0.6 us more for
+each of them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Iterable
-from itertools import chain
+from functools import partial
 from typing import Any, Callable, Optional
 
 import attrs
@@ -33,15 +33,13 @@ class Run:
 
     :ivar name: of the list, in JSON, and in the message.
     :ivar opening: what stands before its items.
-    :ivar item: takes one of it apart, with a comma before it.
-    :ivar words: the bytes of that besides the parts (``int``).
+    :ivar items: takes one of it apart, with a comma before it; what is none, all the rest, has empty parts.
     :ivar make: makes all of their parts.
     """
 
     name: str
     opening: bytes
-    item: re.Pattern[bytes]
-    words: int
+    items: re.Pattern[bytes]
     make: Callable[[Parts], list[Any]]
 
 
@@ -55,23 +53,19 @@ def taken_out(run: Run, body: bytes) -> Optional[tuple[bytes, list[Any]]]:
     end = body.find(b"]", start)
     if start < len(run.opening) or end < 0:
         return None
-    items = b"," + body[start:end]
-    parts = run.item.findall(items)
-    if len(parts) * run.words + sum(map(len, chain.from_iterable(parts))) != len(items):
-        return None
     rest = body[:start] + body[end:]
     if rest.count(run.opening[:-2]) != 1:
         # the parser takes the last one of two
         return None
     try:
-        return rest, run.make(parts)
+        return rest, run.make(run.items.findall(b"," + body[start:end]))
     except ValueError:
-        # it only looks like base64: the parser says so
+        # something else is among them, or what only looks like base64
         return None
 
 
 class _Numbers(dict[bytes, int]):
-    """Numbers by their digits: most come several times."""
+    """Numbers by their digits, of which there are some: most come several times."""
 
     def __missing__(self, digits: bytes) -> int:
         number = self[digits] = int(digits)
@@ -81,10 +75,11 @@ class _Numbers(dict[bytes, int]):
 _draft_key_value, _draft_event = draft(KeyValue), draft(Event)
 
 
-def _key_values(parts: Parts) -> list[Any]:
+def _made(is_event: bool, parts: Parts) -> list[Any]:
+    """Key-values of their parts, or an event of each."""
     a2b, numbers = binascii.a2b_base64, _Numbers()
     made = []
-    # Hot: 0.9 us each, half of it base64's.
+    # Hot: 0.8 us each, half of it base64's; 0.1 us more for the event.
     for key, create_revision, mod_revision, version, value in parts:
         if len(key) & 3 or len(value) & 3:
             raise ValueError("not base64")
@@ -96,18 +91,12 @@ def _key_values(parts: Parts) -> list[Any]:
         new.version = numbers[version]
         new.lease = 0
         new.__class__ = KeyValue
-        made.append(new)
-    return made
-
-
-def _events(parts: Parts) -> list[Any]:
-    made = []
-    for kv in _key_values(parts):
-        new: Any = _draft_event()
-        new.type = "put"
-        new.kv = kv
-        new.previous = None
-        new.__class__ = Event
+        if is_event:
+            kv, new = new, _draft_event()
+            new.type = "put"
+            new.kv = kv
+            new.previous = None
+            new.__class__ = Event
         made.append(new)
     return made
 
@@ -125,12 +114,11 @@ _KEY_VALUE = b'{"key":%b,"create_revision":%b,"mod_revision":%b,"version":%b,"va
 
 
 def _run(name: str, item: bytes, make: Callable[[Parts], list[Any]]) -> Run:
-    words = item.replace(_TEXT, b'""').replace(_NUMBER, b'""')
-    return Run(name, b'"%b":[' % name.encode(), re.compile(item), len(words), make)
+    return Run(name, b'"%b":[' % name.encode(), re.compile(item + b"|(?s:.+)"), make)
 
 
 RUNS = {
-    "RangeResponse": _run("kvs", b"," + _KEY_VALUE, _key_values),
-    "WatchResponse": _run("events", b',{"kv":%b}' % _KEY_VALUE, _events),
+    "RangeResponse": _run("kvs", b"," + _KEY_VALUE, partial(_made, False)),
+    "WatchResponse": _run("events", b',{"kv":%b}' % _KEY_VALUE, partial(_made, True)),
 }
 """By the names of the messages."""

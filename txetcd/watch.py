@@ -320,7 +320,10 @@ class Watch:
         :raises StopAsyncIteration: after :meth:`stop`, or when the client was closed.
         :raises Error: the reason, when the watch could not go on.
         """
-        event = await self._next() if self._readers or not self._buffer else self._taken()
+        if self._buffer and not self._readers:
+            # Hot: most are here already.
+            return self._taken()
+        event = await self._next()
         if event is None:
             raise StopAsyncIteration
         return event

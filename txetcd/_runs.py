@@ -220,12 +220,17 @@ def source_of_reader(widths: tuple[int, ...], is_event: bool) -> str:
     numbers = list(zip(("create", "mod", "version"), widths))
     pieces = [piece for number in numbers for piece in _pieces(*number)]
     create, mod, version = (_VALUES[width].format(name) for name, width in numbers)
-    same = " and ".join(f"{piece.replace('create', 'mod')} == {piece}" for piece in _pieces("create", widths[0]))
+    of_create = _pieces("create", widths[0])
+    same = " and ".join(f"{piece.replace('create', 'mod')} == {piece}" for piece in of_create)
+    new = " or ".join(f"{piece} != last_{piece}" for piece in of_create)
     # Hot: about 0.25 us for each key-value, of which 0.15 us are what it takes to make one.
     turn = [
+        # what was written by one transaction shares its revision
+        f"if {new}:",
+        *indented([f"revision = {create}", *(f"last_{piece} = {piece}" for piece in of_create)]),
         "new = draft()",
         "new.key = key",
-        f"new.create_revision = revision = {create}",
+        "new.create_revision = revision",
         # most were never modified: the same number, and no second one to be made
         f"new.mod_revision = revision if {same} else {mod}" if widths[0] == widths[1] else f"new.mod_revision = {mod}",
         f"new.version = {version}",
@@ -235,7 +240,8 @@ def source_of_reader(widths: tuple[int, ...], is_event: bool) -> str:
         *(_IN_EVENT if is_event else []),
         "append(new)",
     ]
-    loop = [f"for key, {', '.join(pieces)}, value in parts:", *indented(turn)]
+    begin = [f"last_{piece} = None" for piece in of_create]
+    loop = [*begin, f"for key, {', '.join(pieces)}, value in parts:", *indented(turn)]
     return text(f"def {_name(widths, is_event)}(parts, append):", loop)
 
 

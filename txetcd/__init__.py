@@ -47,6 +47,7 @@ from .ops import (
 from .recipes.lock import Lock
 from .recipes.mirror import Mirror
 from .recipes.session import Session
+from .recipes.stm import STM
 from .values import (
     Alarm,
     AuthStatus,
@@ -121,6 +122,7 @@ __all__ = [
     "Range",
     "Revision",
     "Role",
+    "STM",
     "Session",
     "Snapshot",
     "Status",

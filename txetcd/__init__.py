@@ -48,6 +48,7 @@ from .recipes.lock import Lock
 from .recipes.mirror import Mirror
 from .recipes.session import Session
 from .recipes.stm import STM
+from .recipes.tree import Node, Tree
 from .values import (
     Alarm,
     AuthStatus,
@@ -109,6 +110,7 @@ __all__ = [
     "Maintenance",
     "Member",
     "Mirror",
+    "Node",
     "Op",
     "OpDel",
     "OpGet",
@@ -131,6 +133,7 @@ __all__ = [
     "TLSFailed",
     "Timeout",
     "Transaction",
+    "Tree",
     "Unavailable",
     "Unimplemented",
     "User",

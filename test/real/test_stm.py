@@ -298,7 +298,7 @@ class LostAnswers(FaultCase, StmCase):
 
         async def work(number: int) -> None:
             etcd = self.client(self.proxy.url, retry=None)
-            for turn in range(5):
+            for turn in range(3):
                 await transfer(etcd, self.key(b"log/%d/%d" % (number, turn)))
 
         async def cut() -> None:

@@ -44,11 +44,12 @@ from .ops import (
     OpTxn,
     Transaction,
 )
+from .recipes._tree import Node
 from .recipes.lock import Lock
 from .recipes.mirror import Mirror
 from .recipes.session import Session
 from .recipes.stm import STM
-from .recipes.tree import Node, Tree
+from .recipes.tree import Tree
 from .values import (
     Alarm,
     AuthStatus,

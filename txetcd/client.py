@@ -597,8 +597,8 @@ class Client:
         Lets a function read and write keys, and carries out what it has written as a whole, or not at all: software
         transactional memory, with the algorithm of Go's ``concurrency.NewSTM``.
 
-        The function is called again, with a view of its own, whenever somebody else has written the same keys meanwhile.
-        So let it do nothing but read and write by its view. If it fails, nothing is written::
+        The function is called again, with a view of its own, whenever somebody else has written the same keys
+        meanwhile. So let it do nothing but read and write by its view. If it fails, nothing is written::
 
             async def transfer(stm):
                 mine, yours = int(await stm.get(b"mine")), int(await stm.get(b"yours"))
@@ -614,19 +614,20 @@ class Client:
         * ``"SerializableSnapshot"``: all that it reads is from one revision; and it is committed only if nothing of it
           was written since, nor any key that it writes.
         * ``"Serializable"``: the same, but a key that it writes and has not read may have been written since.
-        * ``"RepeatableReads"``: each key that it reads may be from another revision, and stale at first; it is committed
-          only if nothing of it was written since.
+        * ``"RepeatableReads"``: each key that it reads may be from another revision, and stale; it is committed only if
+          nothing of it was written since.
         * ``"ReadCommitted"``: the same, but committed in any case.
 
-        It costs a call for each key that is read first, unless it is among those of *prefetch*, which are read with one;
-        and one to commit. A conflict costs one more; from the second on there are two, and a pause by chance that grows
-        up to a second. A server takes no more than 128 keys to be written, and no more to be compared, unless told
-        otherwise (``--max-txn-ops``).
+        It costs a call for each key that is read first, unless it is among those of *prefetch*, which are read with
+        one; and one to commit. A conflict costs one more; from the second on there are two, and a pause by chance that
+        grows up to a second. A server takes no more than 128 keys to be written, and no more to be compared, unless
+        told otherwise (``--max-txn-ops``).
 
-        **If the answer to a commit is lost**, the function is called again only if nothing was written, certainly. It is
-        settled what has come of it as far as the store can tell: a transaction that changes a key that it has read, and
-        that was there, is sent once more, which cannot do it twice; and one that has written ``stm.token`` into a key or
-        a value is looked for. So put that token somewhere if you must know; ``OutcomeUnknown`` is what is left.
+        **If the answer to a commit is lost**, the function is called again only if nothing was written, certainly. It
+        is settled what has come of it as far as the store can tell: a transaction that changes a key that it has read,
+        and that was there, is sent once more, which cannot do it twice; and one that has written ``stm.token`` into a
+        key or a value is looked for. So put that token somewhere if you must know; else it fails with
+        ``OutcomeUnknown``.
 
         :param function: called with an :class:`~txetcd.STM`; a coroutine function, or one that returns a Deferred or a
             plain value.

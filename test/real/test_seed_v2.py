@@ -137,7 +137,8 @@ class Snippets(SnippetCase):
 
     async def test_children(self: Any) -> None:
         printed = await self.run_snippet(CHILDREN)
-        self.assertEqual(re.findall(r"\[get\] b'(\S+)' value=<12 bytes>", printed), ["/test_folder/entry_1", "/test_folder/entry_2"])
+        paths = re.findall(r"\[get\] b'(\S+)' value=<12 bytes>", printed)
+        self.assertEqual(paths, ["/test_folder/entry_1", "/test_folder/entry_2"])
 
     async def test_time_to_live(self: Any) -> None:
         self.assertEqual(await self.run_snippet(TIME_TO_LIVE), "KeyError: there is no b'/disappearing_entry'\n")

@@ -7,10 +7,10 @@ from __future__ import annotations
 import random
 from collections.abc import Coroutine, Iterable
 from itertools import count
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Optional, Union, cast
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.task import deferLater
 
 from .._backoff import ASK_AGAIN, Backoff
@@ -73,8 +73,7 @@ class Tree:
       second later; more if its leader changes meanwhile. A file that is set without one does not expire any more.
     * All writers of the keys must go by a tree. What else writes them may put a value where a directory is; both are
       shown then.
-    * There is no ``expire``, and nothing between versions of the index: an index is a revision of the store. A file that
-      has expired was deleted.
+    * An index is a revision of the store. A file that has expired was deleted, and nothing says that it has expired.
 
     A read, or a write, costs one call, and one more for each lease on which what it shows stands; a directory one more
     for each 1000 keys. With a *ttl* a write costs one more. :meth:`add` costs two, :meth:`atomic_update` as many.
@@ -154,11 +153,10 @@ class Tree:
     async def _times_to_live(self, kvs: Iterable[KeyValue]) -> TimesToLive:
         lease_ids = sorted({kv.lease for kv in kvs} - {0})
         asking = [Deferred.fromCoroutine(self._left(lease_id)) for lease_id in lease_ids]
-        answers = await DeferredList(asking, consumeErrors=True)
-        for succeeded, answer in answers:
-            if not succeeded:
-                answer.raiseException()
-        return dict(zip(lease_ids, (answer for _, answer in answers)))
+        try:
+            return dict(zip(lease_ids, await gatherResults(asking, consumeErrors=True)))
+        except FirstError as first:
+            raise cast(Exception, first.subFailure.value) from None
 
     async def _left(self, lease_id: int) -> int:
         try:
@@ -390,7 +388,8 @@ class Tree:
             stm.set(key, value, kv.lease)
             return Node("set", path, value, kv.create_revision, ttl=before.ttl, previous=before)
 
-        node, header = await committed(self._etcd, update, attempts=attempts)
+        changing: Deferred[tuple[Node, Header]] = committed(self._etcd, update, attempts=attempts)
+        node, header = await changing
         return attrs.evolve(node, modified_index=header.revision)
 
     # --- delete

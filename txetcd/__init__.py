@@ -44,9 +44,12 @@ from .ops import (
     OpTxn,
     Transaction,
 )
+from .recipes._tree import Node
 from .recipes.lock import Lock
 from .recipes.mirror import Mirror
 from .recipes.session import Session
+from .recipes.stm import STM
+from .recipes.tree import Tree
 from .values import (
     Alarm,
     AuthStatus,
@@ -108,6 +111,7 @@ __all__ = [
     "Maintenance",
     "Member",
     "Mirror",
+    "Node",
     "Op",
     "OpDel",
     "OpGet",
@@ -121,6 +125,7 @@ __all__ = [
     "Range",
     "Revision",
     "Role",
+    "STM",
     "Session",
     "Snapshot",
     "Status",
@@ -129,6 +134,7 @@ __all__ = [
     "TLSFailed",
     "Timeout",
     "Transaction",
+    "Tree",
     "Unavailable",
     "Unimplemented",
     "User",

@@ -8,11 +8,12 @@ from typing import Any, Optional, Protocol, Union
 
 from twisted.internet.defer import Deferred
 
+from ..cluster import Cluster
 from ..keyset import KeySet
 from ..lease import Lease
 from ..ops import Transaction
 from ..values import ClientStats, Outcome, Range
-from ..watch import Watch
+from ..watch import Keys, Watch
 
 
 class Etcd(Protocol):
@@ -27,6 +28,10 @@ class Etcd(Protocol):
     @property
     def endpoints(self) -> tuple[str, ...]:
         """See :attr:`Client.endpoints <txetcd.Client.endpoints>`."""
+
+    @property
+    def cluster(self) -> Cluster:
+        """See :attr:`Client.cluster <txetcd.Client.cluster>`."""
 
     def stats(self) -> ClientStats:
         """See :meth:`Client.stats <txetcd.Client.stats>`."""
@@ -45,11 +50,21 @@ class Etcd(Protocol):
     ) -> Deferred[Range]:
         """See :meth:`Client.get <txetcd.Client.get>`."""
 
-    def transact(self, txn: Transaction) -> Deferred[Outcome]:
+    def transact(self, txn: Transaction, *, idempotent: bool = False) -> Deferred[Outcome]:
         """See :meth:`Client.transact <txetcd.Client.transact>`."""
 
     def lease(self, time_to_live: int, *, keep_alive: bool) -> Deferred[Lease]:
         """See :meth:`Client.lease <txetcd.Client.lease>`."""
 
-    def watcher(self, keys: Union[bytes, KeySet], *, start_revision: Optional[int]) -> Watch:
+    def time_to_live(self, lease_id: int) -> Deferred[int]:
+        """See :meth:`Client.time_to_live <txetcd.Client.time_to_live>`."""
+
+    def watcher(
+        self,
+        keys: Keys,
+        *,
+        start_revision: Optional[int],
+        return_previous: Optional[bool] = None,
+        on_compacted: str = "raise",
+    ) -> Watch:
         """See :meth:`Client.watcher <txetcd.Client.watcher>`."""

@@ -44,6 +44,7 @@ from .ops import (
     OpTxn,
     Transaction,
 )
+from .recipes.election import Election
 from .recipes.lock import Lock
 from .recipes.mirror import Mirror
 from .recipes.session import Session
@@ -93,6 +94,7 @@ __all__ = [
     "Compacted",
     "CompareFailed",
     "Deleted",
+    "Election",
     "Error",
     "Event",
     "Expired",

@@ -22,22 +22,125 @@ Self = TypeVar("Self", bound="Contender")
 _log = Logger()
 
 
-class Contender:
+class Holder:
     """
-    Acquires, holds and releases something that only so many can have at a time. ``async with`` acquires it, and
-    releases it when the block is left, unless that was done in the block.
+    What holds a place in a contest, or does not.
 
-    :param name: its name (``bytes``).
+    What only a holder has raises :class:`~txetcd.errors.LockReleased` if there is none, or, of an election,
+    :class:`~txetcd.errors.NotElectionLeader`. It does not if what was held is lost: that is told by ``is_held``.
+
+    :param name: the name of what is contended for (``bytes``).
     :param contest: the rule.
 
     :ivar name: as given.
     """
 
+    _STATES = ("HELD", "WAITING", "FREE")
+
     def __init__(self, name: bytes, contest: Contest) -> None:
         self.name = name
         self._contest = contest
         self._place: Optional[Place] = None
-        self._is_acquiring = False
+        self._is_contending = False
+
+    def _contend(self, winning: Deferred[Any]) -> Deferred[None]:
+        """*winning*, whose result is the place."""
+        self._is_contending = True
+        return winning.addCallback(self._won).addBoth(self._contended)
+
+    def _won(self, place: Optional[Place]) -> None:
+        self._place = place
+
+    def _contended(self, result: Any) -> Any:
+        self._is_contending = False
+        return result
+
+    @property
+    def key(self) -> bytes:
+        """
+        The key that it is held by (``bytes``).
+
+        :raises LockReleased: if it was not acquired, or released since (of an election: ``NotElectionLeader``).
+        """
+        return self._held().key
+
+    @property
+    def revision(self) -> int:
+        """
+        The fencing token (``int``): the revision that created the key. Whoever comes later has a greater one.
+
+        :raises LockReleased: if it was not acquired, or released since (of an election: ``NotElectionLeader``).
+        """
+        return self._held().revision
+
+    def guard(self) -> Comp:
+        """
+        :returns: a comparison for a transaction of yours, which then does nothing if it is no longer held.
+        :raises LockReleased: if it was not acquired, or released since (of an election: ``NotElectionLeader``).
+        """
+        return self._held().guard()
+
+    def when_lost(self) -> Deferred[None]:
+        """
+        Waits until it is lost: its lease could not be kept alive, or was revoked, or it was given back by
+        :meth:`release`. It may be told late: when the process was stopped, the machine was asleep, or the system's
+        clock was set back.
+
+        :returns: a Deferred that fires with ``None``. Cancelling it ends the waiting, and nothing else.
+        :raises LockReleased: if it was not acquired, or released since (of an election: ``NotElectionLeader``).
+        """
+        return self._held().when_lost()
+
+    def contenders(self) -> Deferred[list[KeyValue]]:
+        """
+        Asks who holds it, and who waits for it.
+
+        :returns: a Deferred that fires with their keys (``list`` of :class:`~txetcd.KeyValue`), the oldest first:
+            ``lease`` tells them apart. It fails as every call; cancelling it ends the call.
+        """
+        return self._contest.contenders()
+
+    def _held(self) -> Place:
+        if self._place is None:
+            raise self._not_held()
+        return self._place
+
+    def _not_held(self) -> Error:
+        return LockReleased(None, f"{self._contest.what} is not held")
+
+    @property
+    def _is_alive(self) -> bool:
+        return self._place is not None and self._place.is_alive
+
+    def _leave(self) -> Deferred[None]:
+        place, self._place = self._place, None
+        return fail(self._not_held()) if place is None else place.leave()
+
+    async def _leave_after(self, error: Optional[BaseException]) -> None:
+        """Leaves, unless that was done already; what that fails with is raised only if nothing else is."""
+        if self._place is None:
+            return
+        try:
+            await self._leave()
+        except Exception as reason:
+            if error is None:
+                raise
+            # in words, and not as a failure: that would be an error of its own, which fails a test that expects another
+            _log.warn(
+                "leaving {holder} after {error!r} failed too: {reason!r}", holder=self, error=error, reason=reason
+            )
+
+    def __repr__(self) -> str:
+        held, waiting, free = self._STATES
+        state = held if self._is_alive else "LOST" if self._place else waiting if self._is_contending else free
+        return f"<{type(self).__name__} {self.name!r} {state}>"
+
+
+class Contender(Holder):
+    """
+    Acquires, holds and releases something that only so many can have at a time. ``async with`` acquires it, and
+    releases it when the block is left, unless that was done in the block.
+    """
 
     # --- acquire
 
@@ -56,7 +159,7 @@ class Contender:
         """
         check_seconds("timeout", timeout)
         self._check_free()
-        return self._attempt(self._contest.win(timeout)).addCallback(lambda _: self)
+        return self._contend(self._contest.win(timeout)).addCallback(lambda _: self)
 
     def try_acquire(self) -> Deferred[bool]:
         """
@@ -67,74 +170,16 @@ class Contender:
         :raises RuntimeError: as :meth:`acquire`.
         """
         self._check_free()
-        return self._attempt(self._contest.win_at_once()).addCallback(lambda _: self._place is not None)
+        return self._contend(self._contest.win_at_once()).addCallback(lambda _: self._place is not None)
 
     def _check_free(self) -> None:
-        if self._is_acquiring or self._place is not None:
+        if self._is_contending or self._place is not None:
             raise RuntimeError(f"{self!r} cannot be acquired twice")
-
-    def _attempt(self, winning: Deferred[Any]) -> Deferred[Any]:
-        self._is_acquiring = True
-        return winning.addCallback(self._won).addBoth(self._attempted)
-
-    def _won(self, place: Optional[Place]) -> None:
-        self._place = place
-
-    def _attempted(self, result: Any) -> Any:
-        self._is_acquiring = False
-        return result
-
-    # --- while it is held
 
     @property
     def is_held(self) -> bool:
         """Whether it is held, as far as can be known here (``bool``): it was acquired, and its lease is alive."""
-        return self._place is not None and self._place.is_alive
-
-    @property
-    def key(self) -> bytes:
-        """
-        The key that it is held by (``bytes``).
-
-        :raises LockReleased: if it was not acquired, or released since; that it was lost is told by :attr:`is_held`.
-        """
-        return self._held().key
-
-    @property
-    def revision(self) -> int:
-        """
-        The fencing token (``int``): the revision that created the key. Whoever comes later has a greater one.
-
-        :raises LockReleased: if it was not acquired, or released since; that it was lost is told by :attr:`is_held`.
-        """
-        return self._held().revision
-
-    def guard(self) -> Comp:
-        """
-        :returns: a comparison for a transaction of yours, which then does nothing if it is no longer held.
-        :raises LockReleased: if it was not acquired, or released since; that it was lost is told by :attr:`is_held`.
-        """
-        return self._held().guard()
-
-    def when_lost(self) -> Deferred[None]:
-        """
-        Waits until it is lost: its lease could not be kept alive, or was revoked, or it was given back by
-        :meth:`release`. It may be told late: when the process was stopped, the machine was asleep, or the system's
-        clock was set back.
-
-        :returns: a Deferred that fires with ``None``. Cancelling it ends the waiting, and nothing else.
-        :raises LockReleased: if it was not acquired, or released since; that it was lost is told by :attr:`is_held`.
-        """
-        return self._held().when_lost()
-
-    def contenders(self) -> Deferred[list[KeyValue]]:
-        """
-        Asks who holds it, and who waits for it.
-
-        :returns: a Deferred that fires with their keys (``list`` of :class:`~txetcd.KeyValue`), the oldest first:
-            ``lease`` tells them apart. It fails as every call; cancelling it ends the call.
-        """
-        return self._contest.contenders()
+        return self._is_alive
 
     def release(self) -> Deferred[None]:
         """
@@ -145,16 +190,7 @@ class Contender:
             lost already; or as every call: then it is tried again behind your back, and it is free after *time_to_live*
             at the latest, or with the end of the session. Cancelling it ends the call, and is followed by the same.
         """
-        place, self._place = self._place, None
-        return fail(self._released()) if place is None else place.leave()
-
-    def _held(self) -> Place:
-        if self._place is None:
-            raise self._released()
-        return self._place
-
-    def _released(self) -> LockReleased:
-        return LockReleased(None, f"{self._contest.what} is not held")
+        return self._leave()
 
     # --- async with
 
@@ -166,18 +202,7 @@ class Contender:
         self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
         """Releases it, unless that was done; raises what that fails with, unless the block has raised something."""
-        if self._place is None:
-            return
-        try:
-            await self.release()
-        except Error as reason:
-            if error is None:
-                raise
-            _log.warn("releasing {lock} after {error!r} failed too: {reason!r}", lock=self, error=error, reason=reason)
-
-    def __repr__(self) -> str:
-        state = "HELD" if self.is_held else "LOST" if self._place else "WAITING" if self._is_acquiring else "FREE"
-        return f"<{type(self).__name__} {self.name!r} {state}>"
+        await self._leave_after(error)
 
 
 def is_released(contender: Contender) -> bool:

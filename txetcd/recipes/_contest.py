@@ -23,13 +23,16 @@ from ..errors import Error, LeaseNotFound, OutcomeUnknown, RevisionError, Sessio
 from ..keyset import KeySet
 from ..lease import MAX_TIME_TO_LIVE
 from ..ops import CompCreated, OpGet, OpSet, Transaction
-from ..values import KeyValue, Range
+from ..values import KeyValue, Outcome, Range
 from ._etcd import Etcd
 from ._place import Place, SessionPlace, ending_with, lease_of, lease_of_its_own
 from .session import Session
 
 _CLEANUP_TIMEOUT = 5.0
 """Seconds for taking back what an attempt has left; if that fails, the lease takes it back when it expires."""
+
+OUTAGES = (Unavailable, Timeout, OutcomeUnknown, RevisionError)
+"""After these the same is asked again: what is read, watched, or may be written twice."""
 
 Contending = Callable[[Place], Coroutine[Any, Any, bool]]
 """Enters a place, and tells whether it has won."""
@@ -131,6 +134,26 @@ class Contest:
             # asked for that it raises what it has to say
             self._session.lease  # noqa: B018
 
+    def first(self) -> Deferred[list[KeyValue]]:
+        """The keys of those who have won."""
+        return self._get(self._first()).addCallback(lambda found: list(found.kvs))
+
+    def rewrite(self, place: Place, value: bytes) -> Deferred[Outcome]:
+        """Changes the value of a place, if that is there."""
+        write = OpSet(place.key, value, place.lease)
+        return self._etcd.transact(Transaction([place.guard()], [write]), idempotent=True)
+
+    async def until_gone(self, place: Place) -> None:
+        """Waits until the key is deleted, outages and all."""
+        while True:
+            try:
+                found = await self._etcd.get(place.key)
+                if not found.kvs or found.kvs[0].create_revision != place.revision:
+                    return
+                await self._until_changed(Ahead(place.key, found.header.revision + 1))
+            except OUTAGES:
+                await deferLater(self._etcd.reactor, ASK_AGAIN)
+
     # --- a place
 
     async def _compete(self, contend: Contending) -> Optional[Place]:
@@ -190,11 +213,7 @@ class Contest:
         return await self._compete(lambda place: self._enter(place, b""))
 
     async def _is_free(self) -> bool:
-        first = self._first()
-        found = await self._etcd.get(
-            first.key, limit=first.limit, sort_order=first.sort_order, sort_target=first.sort_target, keys_only=True
-        )
-        return len(found.kvs) < first.limit
+        return len(await self.first()) < self._first().limit
 
     async def _enter(self, place: Place, value: bytes) -> bool:
         """Whether it has won already."""
@@ -202,6 +221,8 @@ class Contest:
         mine, first = entered.responses[0], cast(Range, entered.responses[1])
         # the key is there already if an attempt on the same lease had lost its answer
         place.revision = mine.kvs[0].create_revision if isinstance(mine, Range) else entered.header.revision
+        if isinstance(mine, Range) and mine.kvs[0].value != value:
+            self._check_there((await self.rewrite(place, value)).succeeded)
         return len(first.kvs) < self._first().limit or place.revision in (kv.create_revision for kv in first.kvs)
 
     def _entry(self, place: Place, value: bytes) -> Transaction:
@@ -213,6 +234,9 @@ class Contest:
         """Reads those who have won, if so many contend."""
         return OpGet(self._rivals, limit=1, sort_order="ASCEND", sort_target="CREATE")
 
+    def _get(self, op: OpGet) -> Deferred[Range]:
+        return self._etcd.get(op.key, limit=op.limit, sort_order=op.sort_order, sort_target=op.sort_target)
+
     async def _until_first(self, place: Place) -> None:
         while True:
             try:
@@ -221,8 +245,8 @@ class Contest:
                     # a watch says nothing of our own key, which goes with the lease
                     return await self._arrive(place)
                 await self._until_changed(ahead)
-            except (Unavailable, Timeout, OutcomeUnknown, RevisionError):
-                # an outage; the place in the queue is kept as long as the lease is
+            except OUTAGES:
+                # the place in the queue is kept as long as the lease is
                 await deferLater(self._etcd.reactor, ASK_AGAIN)
 
     async def _ahead(self, place: Place) -> Optional[Ahead]:

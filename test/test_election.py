@@ -452,13 +452,17 @@ class RunTests(ElectionCase):
     def test_no_work(self) -> None:
         """A function that returns something else, or raises, or has done its work at once."""
         function: Any
-        for function, wanted in ((lambda: 7, TypeError), (lambda: 1 / 0, ZeroDivisionError), (lambda: succeed(7), None)):
+        cases = ((lambda: 7, TypeError), (lambda: 1 / 0, ZeroDivisionError), (lambda: succeed(7), None))
+        for function, wanted in cases:
             running = self.election.run(function)
             self.grant()
             self.transport.next(TXN).reply(entered(20))
             self.transport.waiting = [call for call in self.transport.waiting if call.rpc is not RANGE]
             self.revoked()
-            self.assertEqual(self.successResultOf(running), 7) if wanted is None else self.failureResultOf(running, wanted)
+            if wanted is None:
+                self.assertEqual(self.successResultOf(running), 7)
+            else:
+                self.failureResultOf(running, wanted)
 
     def test_cannot_resign(self) -> None:
         """That is told if nothing else is; it is tried again behind the back."""

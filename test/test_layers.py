@@ -43,7 +43,7 @@ LADDER = [
     ("L6", "recipes._place"),
     ("L6", "recipes._contest"),
     ("L6", "recipes._contender"),
-    ("L6", "recipes.lock recipes.election"),
+    ("L6", "recipes.lock recipes.rwlock recipes.semaphore recipes.election"),
     ("L7", "client"),
     ("L8", "testing._binary"),
     ("L8", "testing._identity testing._watchcheck"),

@@ -47,6 +47,8 @@ from .ops import (
 from .recipes.election import Election
 from .recipes.lock import Lock
 from .recipes.mirror import Mirror
+from .recipes.rwlock import ReadWriteLock
+from .recipes.semaphore import Semaphore
 from .recipes.session import Session
 from .values import (
     Alarm,
@@ -121,8 +123,10 @@ __all__ = [
     "PermissionDenied",
     "ProtocolViolation",
     "Range",
+    "ReadWriteLock",
     "Revision",
     "Role",
+    "Semaphore",
     "Session",
     "Snapshot",
     "Status",

@@ -10,6 +10,7 @@ revision that created the key is a fencing token: it grows from winner to winner
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from operator import attrgetter
 from typing import Any, Callable, Optional, Union, cast
 
 import attrs
@@ -23,7 +24,7 @@ from ..errors import Error, LeaseNotFound, OutcomeUnknown, RevisionError, Sessio
 from ..keyset import KeySet
 from ..lease import MAX_TIME_TO_LIVE
 from ..ops import CompCreated, OpGet, OpSet, Transaction
-from ..values import KeyValue, Outcome, Range
+from ..values import Event, KeyValue, Outcome, Range
 from ._etcd import Etcd
 from ._place import Place, SessionPlace, ending_with, lease_of, lease_of_its_own
 from .session import Session
@@ -56,14 +57,14 @@ class Ahead:
     """
     What stands in the way of a contender.
 
-    :ivar keys: the key, or the keys, whose deletion may change that.
+    :ivar keys: the key, or the keys, that are to be watched.
     :ivar revision: from which on they are to be watched (``int``).
-    :ivar is_put_enough: whether it may change by one that is written as well (``bool``).
+    :ivar is_changed_by: whether it may be another one after an :class:`~txetcd.Event`; by default, any deletion.
     """
 
     keys: Union[bytes, KeySet]
     revision: int
-    is_put_enough: bool = False
+    is_changed_by: Callable[[Event], bool] = attrgetter("is_delete")
 
 
 class Contest:
@@ -83,6 +84,8 @@ class Contest:
 
     #: What is done with what is contended for.
     won = "acquired"
+    #: What is written to a key, unless told otherwise.
+    value = b""
     #: Whether all of one session are the same contender.
     is_one_per_session = False
 
@@ -107,16 +110,17 @@ class Contest:
         self._session = session
         self._time_to_live = check_int("time_to_live", time_to_live, minimum=1, maximum=MAX_TIME_TO_LIVE)
 
-    def win(self, timeout: Optional[float] = None, value: bytes = b"") -> Deferred[Place]:
+    def win(self, timeout: Optional[float] = None, value: Optional[bytes] = None) -> Deferred[Place]:
         """
         Contends until it has won. What it leaves behind otherwise: nothing; see :meth:`Lock.acquire`.
 
         :param timeout: seconds, or ``None``.
-        :param value: of the key (``bytes``).
+        :param value: of the key (``bytes``), or ``None`` for :attr:`value`.
         :raises RuntimeError: if the session has not begun.
         """
         self._check_session()
-        work = Deferred.fromCoroutine(self._compete(lambda place: self._wait(place, value)))
+        written = self.value if value is None else value
+        work = Deferred.fromCoroutine(self._compete(lambda place: self._wait(place, written)))
         return within(cast("Deferred[Place]", work), self._etcd, timeout, f"{self.what} was not {self.won}")
 
     def win_at_once(self) -> Deferred[Optional[Place]]:
@@ -210,7 +214,7 @@ class Contest:
         # before a lease is asked for, of which nothing comes
         if not await self._is_free():
             return None
-        return await self._compete(lambda place: self._enter(place, b""))
+        return await self._compete(lambda place: self._enter(place, self.value))
 
     async def _is_free(self) -> bool:
         return len(await self.first()) < self._first().limit
@@ -218,12 +222,16 @@ class Contest:
     async def _enter(self, place: Place, value: bytes) -> bool:
         """Whether it has won already."""
         entered = await place.enter(self._entry(place, value))
-        mine, first = entered.responses[0], cast(Range, entered.responses[1])
+        mine, first = self._answers(entered)
         # the key is there already if an attempt on the same lease had lost its answer
         place.revision = mine.kvs[0].create_revision if isinstance(mine, Range) else entered.header.revision
         if isinstance(mine, Range) and mine.kvs[0].value != value:
             self._check_there((await self.rewrite(place, value)).succeeded)
         return len(first.kvs) < self._first().limit or place.revision in (kv.create_revision for kv in first.kvs)
+
+    def _answers(self, entered: Outcome) -> tuple[Any, Range]:
+        """What :meth:`_entry` has had for an answer: of the own key, and of the first ones."""
+        return entered.responses[0], cast(Range, entered.responses[1])
 
     def _entry(self, place: Place, value: bytes) -> Transaction:
         write = OpSet(place.key, value, place.lease)
@@ -269,7 +277,7 @@ class Contest:
         watch = self._etcd.watcher(ahead.keys, start_revision=ahead.revision)
         try:
             async for event in watch:
-                if event.is_delete or ahead.is_put_enough:
+                if ahead.is_changed_by(event):
                     return
         finally:
             watch.stop()

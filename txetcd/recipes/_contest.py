@@ -84,6 +84,8 @@ class Contest:
 
     #: What is done with what is contended for.
     won = "acquired"
+    #: How many can have it at a time.
+    limit = 1
     #: What is written to a key, unless told otherwise.
     value = b""
     #: Whether all of one session are the same contender.
@@ -217,7 +219,7 @@ class Contest:
         return await self._compete(lambda place: self._enter(place, self.value))
 
     async def _is_free(self) -> bool:
-        return len(await self.first()) < self._first().limit
+        return len(await self.first()) < self.limit
 
     async def _enter(self, place: Place, value: bytes) -> bool:
         """Whether it has won already."""
@@ -227,7 +229,7 @@ class Contest:
         place.revision = mine.kvs[0].create_revision if isinstance(mine, Range) else entered.header.revision
         if isinstance(mine, Range) and mine.kvs[0].value != value:
             self._check_there((await self.rewrite(place, value)).succeeded)
-        return len(first.kvs) < self._first().limit or place.revision in (kv.create_revision for kv in first.kvs)
+        return len(first.kvs) < self.limit or place.revision in (kv.create_revision for kv in first.kvs)
 
     def _answers(self, entered: Outcome) -> tuple[Any, Range]:
         """What :meth:`_entry` has had for an answer: of the own key, and of the first ones."""
@@ -240,7 +242,7 @@ class Contest:
 
     def _first(self) -> OpGet:
         """Reads those who have won, if so many contend."""
-        return OpGet(self._rivals, limit=1, sort_order="ASCEND", sort_target="CREATE")
+        return OpGet(self._rivals, limit=self.limit, sort_order="ASCEND", sort_target="CREATE")
 
     def _get(self, op: OpGet) -> Deferred[Range]:
         return self._etcd.get(op.key, limit=op.limit, sort_order=op.sort_order, sort_target=op.sort_target)

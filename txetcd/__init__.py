@@ -45,8 +45,11 @@ from .ops import (
     Transaction,
 )
 from .recipes._tree import Node
+from .recipes.election import Election
 from .recipes.lock import Lock
 from .recipes.mirror import Mirror
+from .recipes.rwlock import ReadWriteLock
+from .recipes.semaphore import Semaphore
 from .recipes.session import Session
 from .recipes.stm import STM
 from .recipes.tree import Tree
@@ -96,6 +99,7 @@ __all__ = [
     "Compacted",
     "CompareFailed",
     "Deleted",
+    "Election",
     "Error",
     "Event",
     "Expired",
@@ -123,9 +127,11 @@ __all__ = [
     "PermissionDenied",
     "ProtocolViolation",
     "Range",
+    "ReadWriteLock",
     "Revision",
     "Role",
     "STM",
+    "Semaphore",
     "Session",
     "Snapshot",
     "Status",

@@ -22,6 +22,7 @@ SAYS = {
     "cluster.py": "now another one leads\nnot there: True\n",
     "config.py": "then: {'colour': 'green', 'size': 'large'}\nchanged: size = (gone)\nat last: {'colour': 'green'}\n",
     "coroutine.py": "b'0'\n",
+    "election.py": "both are done\n",
     "faulty_proxy.py": "an answer is lost: maybe applied: True; the server has version 1\n"
     "nobody is there: maybe applied: False; the server has version 1\n"
     "silence: no answer within 0.5 seconds\n",
@@ -32,6 +33,9 @@ SAYS = {
     "metrics.py": 'etcd_client_call_seconds_count{call="KV.Put",outcome="LeaseNotFound"} 1.0\n',
     "put_and_get.py": "not replaced: meanwhile it is b'green'\ndeleted b'example/colour' b'blue'\n",
     "ranges.py": "there are 100 keys\n",
+    "rwlock.py": "written alone; there are 1 who hold it or wait for it\nanna reads b'page 7'\nwithout waiting: True\n",
+    "semaphore.py": "left: 0\nlimit of the semaphore b'example/downloads' must be 1, as of all who contend for it now,"
+    " not 3\n",
     "service.py": "there: [b'10.0.0.2:80']\ndied: b'other'\nleft: 0\n",
     "stm.py": "{b'anna': b'0', b'berta': b'100'}\ntransfers: 10\nnot enough for 1\n",
     "transaction.py": "{b'example/account/mine': b'70', b'example/account/yours': b'30'}\nnot poor enough: b'70'\n",
@@ -85,6 +89,9 @@ class Examples(RealCase):
     async def test_coroutine(self: Any) -> None:
         await self.run_example("coroutine.py")
 
+    async def test_election(self: Any) -> None:
+        await self.run_example("election.py")
+
     async def test_faulty_proxy(self: Any) -> None:
         await self.run_example("faulty_proxy.py")
 
@@ -108,6 +115,12 @@ class Examples(RealCase):
 
     async def test_ranges(self: Any) -> None:
         await self.run_example("ranges.py")
+
+    async def test_rwlock(self: Any) -> None:
+        await self.run_example("rwlock.py")
+
+    async def test_semaphore(self: Any) -> None:
+        await self.run_example("semaphore.py")
 
     async def test_service(self: Any) -> None:
         await self.run_example("service.py")

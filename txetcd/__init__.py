@@ -44,8 +44,13 @@ from .ops import (
     OpTxn,
     Transaction,
 )
+from .recipes.barrier import Barrier
+from .recipes.double_barrier import DoubleBarrier
 from .recipes.lock import Lock
 from .recipes.mirror import Mirror
+from .recipes.party import Party
+from .recipes.registration import Registration
+from .recipes.registry import Instance, Registry
 from .recipes.session import Session
 from .values import (
     Alarm,
@@ -78,6 +83,7 @@ __all__ = [
     "Auth",
     "AuthStatus",
     "Backoff",
+    "Barrier",
     "CallRecord",
     "CallStats",
     "Client",
@@ -93,6 +99,7 @@ __all__ = [
     "Compacted",
     "CompareFailed",
     "Deleted",
+    "DoubleBarrier",
     "Error",
     "Event",
     "Expired",
@@ -100,6 +107,7 @@ __all__ = [
     "Hash",
     "HashKV",
     "Header",
+    "Instance",
     "KeySet",
     "KeyValue",
     "Lease",
@@ -115,10 +123,13 @@ __all__ = [
     "OpTxn",
     "Outcome",
     "OutcomeUnknown",
+    "Party",
     "Permission",
     "PermissionDenied",
     "ProtocolViolation",
     "Range",
+    "Registration",
+    "Registry",
     "Revision",
     "Role",
     "Session",

@@ -39,6 +39,7 @@ Everything that can go wrong, as one tree.
       ConcurrencyError                   etcd's own lock and election services
         LockedByAnotherSession SessionExpired LockReleased NotElectionLeader NoElectionLeader
         LeaderKeyMissing
+        Replaced TooManyClients          ... our own recipes
       Unimplemented                      this server does not know the call
       HostNotAllowed                     the server refuses the name in the URL
       WrongCluster                       another cluster is behind the endpoint
@@ -692,6 +693,14 @@ class LeaderKeyMissing(ConcurrencyError):
     """The request does not say which leadership it is about."""
 
     text = '"leader" field must be provided'
+
+
+class Replaced(ConcurrencyError):
+    """Somebody else has registered under the same name."""
+
+
+class TooManyClients(ConcurrencyError):
+    """As many as there may be have entered already."""
 
 
 # --- what is not in etcd's table

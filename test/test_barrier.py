@@ -5,7 +5,17 @@ A barrier: who waits, and who does not.
 from __future__ import annotations
 
 from test.store import StoreCase
-from txetcd import AlreadyExists, Barrier, Closed, LeaseNotFound, OpGet, OutcomeUnknown, PermissionDenied, Session, Timeout
+from txetcd import (
+    AlreadyExists,
+    Barrier,
+    Closed,
+    LeaseNotFound,
+    OpGet,
+    OutcomeUnknown,
+    PermissionDenied,
+    Session,
+    Timeout,
+)
 from txetcd._schema import TXN
 from txetcd.errors import SessionExpired, Unavailable
 

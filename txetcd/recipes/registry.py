@@ -55,8 +55,8 @@ class Registry:
     The keys, ``service/instance``, and the values, ``{"Op":0,"Addr":"10.0.0.1:80","Metadata":null}``, are those of
     ``naming/endpoints`` of etcd's Go client: what is registered here is found by gRPC programs in Go that dial
     ``etcd:///service``, and what they register is found here. Two things to know of them: they take every key that
-    *begins* with the name of a service, so do not call one ``web`` and another ``web2``; and those before gRPC 1.44 or
-    so crash on *metadata* that is a list or an object.
+    *begins* with the name of a service, so do not call one ``web`` and another ``web2``; and they crash, at least up to
+    gRPC 1.71, on *metadata* that is a list or an object, which Go cannot compare: a text or a number does no harm.
 
     A server is registered on a session, so that it disappears with its process. See :class:`~txetcd.Registration` for
     how it is kept, comes back when it was lost, and what that cannot do: whoever is found may have died up to

@@ -22,14 +22,16 @@ async def coordinate(etcd, name, address, lead):
 
 async def run(reactor):
     async with Client(reactor) as etcd, Election(etcd, LEADER).observe() as leaders:
-        running = {}
+        following = Party(etcd, MEMBERS).on_change(lambda members: print("members:", list(members)))
+        running, leading = {}, []
         for name in (b"one", b"two"):
             work = coordinate(etcd, name, b"10.0.0.1:8882", lambda: deferLater(reactor, 3600))
             running[name] = Deferred.fromCoroutine(work).addErrback(lambda failure: failure.trap(CancelledError))
-        for _ in range(2):
-            leader = await leaders.__anext__()
-            print("leads:", leader.create_revision and "one of", sorted(await Party(etcd, MEMBERS).members()))
-            running[leader.value].cancel()
+        for _ in running:
+            leading.append((await leaders.__anext__()).value)
+            running[leading[-1]].cancel()
+        print("have led:", sorted(leading))
+        following.cancel()
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ SAYS = {
     "barrier.py": "all is prepared\nanna begins\nberta begins\n",
     "cluster.py": "now another one leads\nnot there: True\n",
     "config.py": "then: {'colour': 'green', 'size': 'large'}\nchanged: size = (gone)\nat last: {'colour': 'green'}\n",
-    "coordinator.py": "leads: one of [b'one', b'two']\n",
+    "coordinator.py": "have led: [b'one', b'two']\n",
     "coroutine.py": "b'0'\n",
     "double_barrier.py": "b'example/rounds' cannot be entered: a round is under way\nround 0 ends\n",
     "faulty_proxy.py": "an answer is lost: maybe applied: True; the server has version 1\n"

@@ -9,20 +9,23 @@ from txetcd.errors import TooManyClients
 NAME, COUNT = b"example/rounds", 3
 
 
-async def worker(etcd, number):
+async def worker(etcd, number, begun):
     barrier = DoubleBarrier(etcd, NAME, COUNT)
     for turn in range(2):
         await barrier.enter()
         print("round", turn, "begins")
-        await deferLater(etcd.reactor, 0.2 * (number + 1))
+        if not begun.called:
+            begun.callback(None)
+        await deferLater(etcd.reactor, 0.5 * (number + 1))
         print("round", turn, "ends")
         await barrier.leave()
 
 
 async def run(reactor):
     async with Client(reactor) as etcd:
-        working = gatherResults([Deferred.fromCoroutine(worker(etcd, number)) for number in range(COUNT)])
-        await deferLater(reactor, 0.1)
+        begun = Deferred()
+        working = gatherResults([Deferred.fromCoroutine(worker(etcd, number, begun)) for number in range(COUNT)])
+        await begun
         try:
             await DoubleBarrier(etcd, NAME, COUNT).enter()
         except TooManyClients as error:

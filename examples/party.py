@@ -13,7 +13,7 @@ def told(is_there):
 
 
 def shown(members):
-    print("there:", ", ".join(f"{name.decode()} at {address.decode()}" for name, address in members.items()) or "nobody")
+    print("there:", [f"{name.decode()} at {address.decode()}" for name, address in members.items()])
 
 
 async def run(reactor):

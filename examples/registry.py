@@ -1,4 +1,4 @@
-"""Servers that register themselves, and a client that asks one after the other, in a way that Go programs understand."""
+"""Servers that register themselves, and a client that asks one after the other; as Go programs understand it."""
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react

@@ -282,7 +282,7 @@ class StoreCase(Case):
         while self._turn():
             pass
         while seconds > 0:
-            step = min(seconds, 0.5)
+            step = min(seconds, 0.5 if seconds <= 5 else 2.5)
             seconds -= step
             self.clock.advance(step)
             while self._turn():

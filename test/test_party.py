@@ -4,13 +4,17 @@ A party, and how a registration is kept: whatever is lost comes back, unless som
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from twisted.internet.task import deferLater
+from twisted.trial.unittest import SynchronousTestCase
 
 from test.fakes import run
+from test.properties import PROPERTY
 from test.store import StoreCase
-from txetcd import Party, PermissionDenied, Registration, Session, Timeout
+from txetcd import Party, PermissionDenied, Registration, Session, Timeout, Transaction
 from txetcd._schema import LEASE_GRANT, LEASE_KEEP_ALIVE, TXN
 from txetcd.errors import Replaced, SessionExpired
 
@@ -307,7 +311,8 @@ class OverTests(PartyCase):
         self.peers[0].answer(self.transport.next(LEASE_GRANT))
         self.peers[0].answer(self.transport.next(LEASE_KEEP_ALIVE))
         self.peers[0].is_away = True
-        self.settle(9)
+        self.settle(4)
+        self.settle(5)
         self.assertTrue(self.failureResultOf(joining, Timeout).value.maybe_applied)
         self.peers[0].is_away = False
         self.settle(20)
@@ -389,6 +394,93 @@ class SessionTests(PartyCase):
         self.store.put(b"party/me", b"other")
         self.failed(me.when_stopped(), Replaced)
         self.assertEqual(self.store.keys, {b"party/me": b"other"})
+
+
+class Life(RuleBasedStateMachine):
+    """
+    A member that is cut off, revoked, deleted and closed in on, while its calls are answered in any order, or not: it
+    is there in the end, if it has not left; nothing is left if it has.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.case = PartyCase()
+        self.case.setUp()
+        self.peer = self.case.peers[0]
+        self.told: list[bool] = []
+        self.late: list[Any] = []
+        self.membership: Optional[Registration] = None
+        self.joining = Party(self.case.client, b"party").join(b"me", b"value", on_status=self.told.append)
+        self.joining.addCallback(self.joined)
+
+    def joined(self, membership: Registration) -> None:
+        self.membership = membership
+
+    @rule(how=st.sampled_from(["answer", "answer", "answer", "lose_answer", "refuse", "delay"]))
+    def happen(self, how: str) -> None:
+        if self.peer.transport.waiting:
+            request = getattr(self.peer, how)(self.peer.transport.waiting[0])
+            # a lease that is granted so late is not known to be there: it is not revoked, and ends by itself
+            if isinstance(request, Transaction):
+                self.late.append(request)
+
+    @precondition(lambda self: self.late)
+    @rule()
+    def arrive(self) -> None:
+        self.case.store.answer(self.late.pop(0))
+
+    @rule()
+    def feed(self) -> None:
+        self.peer.feed()
+
+    @rule()
+    def cut(self) -> None:
+        for stream in self.peer.transport.live:
+            stream.end()
+
+    @rule(seconds=st.sampled_from([0.5, 0.5, 5.0, 30.0]))
+    def wait(self, seconds: float) -> None:
+        self.case.clock.advance(seconds)
+
+    @rule()
+    def settle(self) -> None:
+        self.case.settle(1)
+
+    @rule()
+    def expire(self) -> None:
+        for lease in list(self.case.store.leases):
+            self.case.store.expire(lease)
+
+    @rule()
+    def delete(self) -> None:
+        self.case.store.delete(b"party/me")
+
+    @rule()
+    def compact(self) -> None:
+        self.case.store.compact()
+
+    @invariant()
+    def told_in_turn(self) -> None:
+        assert self.told == [number % 2 == 0 for number in range(len(self.told))], self.told
+
+    def teardown(self) -> None:
+        for request in self.late:
+            self.case.store.answer(request)
+        self.case.settle(25)
+        membership = self.membership
+        assert membership is not None and membership.is_there, self.joining
+        assert self.case.store.keys == {b"party/me": b"value"}, self.case.store.keys
+        assert len(self.case.store.leases) == 1
+        membership.leave()
+        self.case.settle(25)
+        assert not self.case.store.keys and not self.case.store.leases
+        self.case.close()
+        assert not self.case.clock.getDelayedCalls()
+
+
+class PropertyTests(SynchronousTestCase):
+    def test_life(self) -> None:
+        run_state_machine_as_test(Life, settings=PROPERTY)
 
 
 class MisuseTests(PartyCase):

@@ -45,9 +45,14 @@ from .ops import (
     Transaction,
 )
 from .recipes._tree import Node
+from .recipes.barrier import Barrier
+from .recipes.double_barrier import DoubleBarrier
 from .recipes.election import Election
 from .recipes.lock import Lock
 from .recipes.mirror import Mirror
+from .recipes.party import Party
+from .recipes.registration import Registration
+from .recipes.registry import Instance, Registry
 from .recipes.rwlock import ReadWriteLock
 from .recipes.semaphore import Semaphore
 from .recipes.session import Session
@@ -84,6 +89,7 @@ __all__ = [
     "Auth",
     "AuthStatus",
     "Backoff",
+    "Barrier",
     "CallRecord",
     "CallStats",
     "Client",
@@ -99,6 +105,7 @@ __all__ = [
     "Compacted",
     "CompareFailed",
     "Deleted",
+    "DoubleBarrier",
     "Election",
     "Error",
     "Event",
@@ -107,6 +114,7 @@ __all__ = [
     "Hash",
     "HashKV",
     "Header",
+    "Instance",
     "KeySet",
     "KeyValue",
     "Lease",
@@ -123,11 +131,14 @@ __all__ = [
     "OpTxn",
     "Outcome",
     "OutcomeUnknown",
+    "Party",
     "Permission",
     "PermissionDenied",
     "ProtocolViolation",
     "Range",
     "ReadWriteLock",
+    "Registration",
+    "Registry",
     "Revision",
     "Role",
     "STM",

@@ -39,6 +39,7 @@ Everything that can go wrong, as one tree.
       ConcurrencyError                   etcd's own lock and election services
         LockedByAnotherSession SessionExpired LockReleased NotElectionLeader NoElectionLeader
         LeaderKeyMissing
+        Replaced TooManyClients          ... our own recipes
       TreeError                          a ``Tree`` is not so
         NodeNotFound (also KeyError) NotFile NotDirectory DirectoryNotEmpty
       Unimplemented                      this server does not know the call
@@ -718,6 +719,12 @@ class NotDirectory(TreeError):
 
 class DirectoryNotEmpty(TreeError):
     """The directory is not empty, and was not to be deleted with all that is in it."""
+class Replaced(ConcurrencyError):
+    """Somebody else has registered under the same name."""
+
+
+class TooManyClients(ConcurrencyError):
+    """As many as there may be have entered already."""
 
 
 # --- what is not in etcd's table

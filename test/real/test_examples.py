@@ -19,10 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 #: What each example prints when it has done what it is there for.
 SAYS = {
     "backup.py": "100 %, saved: True\n",
+    "barrier.py": "all is prepared\n",
     "cluster.py": "now another one leads\nnot there: True\n",
     "config.py": "then: {'colour': 'green', 'size': 'large'}\nchanged: size = (gone)\nat last: {'colour': 'green'}\n",
+    "coordinator.py": "have led: [b'one', b'two']\n",
     "coroutine.py": "b'0'\n",
     "election.py": "both are done\n",
+    "double_barrier.py": "b'example/rounds' cannot be entered: a round is under way\n",
     "faulty_proxy.py": "an answer is lost: maybe applied: True; the server has version 1\n"
     "nobody is there: maybe applied: False; the server has version 1\n"
     "silence: no answer within 0.5 seconds\n",
@@ -31,11 +34,14 @@ SAYS = {
     "lock.py": "the lock b'example/lock' was not acquired within 2 seconds\n",
     "many_watches.py": "10000 watches: 1 connection, 100 streams\nhello 0 ... hello 9000\n",
     "metrics.py": 'etcd_client_call_seconds_count{call="KV.Put",outcome="LeaseNotFound"} 1.0\n',
+    "party.py": "still there: True\n",
     "put_and_get.py": "not replaced: meanwhile it is b'green'\ndeleted b'example/colour' b'blue'\n",
     "ranges.py": "there are 100 keys\n",
     "rwlock.py": "written alone; there are 1 who hold it or wait for it\nanna reads b'page 7'\nwithout waiting: True\n",
     "semaphore.py": "left: 0\nlimit of the semaphore b'example/downloads' must be 1, as of all who contend for it now,"
     " not 3\n",
+    "registry.py": '{"Op":0,"Addr":"10.0.0.2:80","Metadata":"in zone b"}\n',
+    "reservation.py": "reserved for b'anna'\nstill for b'anna'\nnow for b'berta'\n",
     "service.py": "there: [b'10.0.0.2:80']\ndied: b'other'\nleft: 0\n",
     "stm.py": "{b'anna': b'0', b'berta': b'100'}\ntransfers: 10\nnot enough for 1\n",
     "transaction.py": "{b'example/account/mine': b'70', b'example/account/yours': b'30'}\nnot poor enough: b'70'\n",
@@ -80,17 +86,25 @@ class Examples(RealCase):
     async def test_backup(self: Any) -> None:
         await self.run_example("backup.py")
 
+    async def test_barrier(self: Any) -> None:
+        await self.run_example("barrier.py")
+
     async def test_cluster(self: Any) -> None:
         await self.run_example("cluster.py")
 
     async def test_config(self: Any) -> None:
         await self.run_example("config.py")
 
+    async def test_coordinator(self: Any) -> None:
+        await self.run_example("coordinator.py")
+
     async def test_coroutine(self: Any) -> None:
         await self.run_example("coroutine.py")
 
     async def test_election(self: Any) -> None:
         await self.run_example("election.py")
+    async def test_double_barrier(self: Any) -> None:
+        await self.run_example("double_barrier.py")
 
     async def test_faulty_proxy(self: Any) -> None:
         await self.run_example("faulty_proxy.py")
@@ -110,6 +124,9 @@ class Examples(RealCase):
     async def test_metrics(self: Any) -> None:
         await self.run_example("metrics.py")
 
+    async def test_party(self: Any) -> None:
+        await self.run_example("party.py")
+
     async def test_put_and_get(self: Any) -> None:
         await self.run_example("put_and_get.py")
 
@@ -121,6 +138,11 @@ class Examples(RealCase):
 
     async def test_semaphore(self: Any) -> None:
         await self.run_example("semaphore.py")
+    async def test_registry(self: Any) -> None:
+        await self.run_example("registry.py")
+
+    async def test_reservation(self: Any) -> None:
+        await self.run_example("reservation.py")
 
     async def test_service(self: Any) -> None:
         await self.run_example("service.py")

@@ -44,9 +44,13 @@ from .ops import (
     OpTxn,
     Transaction,
 )
+from .recipes.counter import Counter
 from .recipes.lock import Lock
 from .recipes.mirror import Mirror
+from .recipes.queue import PriorityQueue, Queue
+from .recipes.sequence import Sequence
 from .recipes.session import Session
+from .recipes.workqueue import HeldItem, WorkQueue
 from .values import (
     Alarm,
     AuthStatus,
@@ -92,6 +96,7 @@ __all__ = [
     "CompVersion",
     "Compacted",
     "CompareFailed",
+    "Counter",
     "Deleted",
     "Error",
     "Event",
@@ -100,6 +105,7 @@ __all__ = [
     "Hash",
     "HashKV",
     "Header",
+    "HeldItem",
     "KeySet",
     "KeyValue",
     "Lease",
@@ -117,10 +123,13 @@ __all__ = [
     "OutcomeUnknown",
     "Permission",
     "PermissionDenied",
+    "PriorityQueue",
     "ProtocolViolation",
+    "Queue",
     "Range",
     "Revision",
     "Role",
+    "Sequence",
     "Session",
     "Snapshot",
     "Status",
@@ -133,6 +142,7 @@ __all__ = [
     "Unimplemented",
     "User",
     "Watch",
+    "WorkQueue",
     "WrongCluster",
     "errors",
     "never",

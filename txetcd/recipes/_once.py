@@ -10,6 +10,7 @@ holds again, or somebody makes it fail.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import Any, Optional
 
 import attrs
@@ -29,7 +30,7 @@ from ..errors import (
     TooManyRequests,
     Unavailable,
 )
-from ..ops import OpSet, Transaction
+from ..ops import Op, OpSet, Transaction
 from ..values import KeyValue, Outcome
 from ._etcd import Etcd
 
@@ -44,6 +45,19 @@ since has to be looked through, and must not be compacted away.
 
 OUTAGES = (Unavailable, Timeout, OutcomeUnknown, DeadlineExceeded, RequestCanceled, TooManyRequests)
 """What a call fails with that may succeed when it is tried again."""
+
+
+async def read(etcd: Etcd, ops: Sequence[Op]) -> Outcome:
+    """Several reads at one revision. They fail as one does: nothing can have been applied."""
+    try:
+        return await etcd.transact(Transaction([], ops), idempotent=True)
+    except OutcomeUnknown as error:
+        failed = Unavailable(error.code, error.message)
+        failed.call, failed.endpoint, failed.attempts = error.call, error.endpoint, error.attempts
+        raise failed from error
+    except (Timeout, Closed) as error:
+        error.maybe_applied = False
+        raise
 
 
 def new_token() -> bytes:

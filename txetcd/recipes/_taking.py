@@ -23,7 +23,7 @@ from ._etcd import Etcd
 from ._leases import Leases
 from ._line import Line, PlaceLost
 from ._name import beside
-from ._once import OUTAGES, Fresh, Journal, new_token
+from ._once import OUTAGES, Fresh, Journal, new_token, read
 from ._order import BATCH, Order
 
 T = TypeVar("T")
@@ -112,7 +112,7 @@ class Taking(ABC, Generic[T]):
         await deferLater(self._etcd.reactor, ASK_AGAIN)
 
     async def _look(self) -> None:
-        looked = await self._etcd.transact(Transaction([], self.look()), idempotent=True)
+        looked = await read(self._etcd, self.look())
         self.found(looked.responses, looked.header.revision)
 
     async def _return(self, taken: T) -> None:

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from .._backoff import ASK_AGAIN
 from .._check import check_bytes
-from ..errors import Closed, Error, Expired, OutcomeUnknown, SessionExpired
+from ..errors import Error, Expired, OutcomeUnknown, SessionExpired
 from ..keyset import KeySet
 from ..lease import Lease
 from ..ops import Comp, CompCreated, CompModified, Op, OpDel, OpGet, OpSet, Transaction

@@ -89,7 +89,7 @@ class Line:
         except Expired as error:
             await self._give_up()
             raise PlaceLost() if self._leases.is_own else SessionExpired(None, str(error)) from error
-        mine = entered.responses[0]
+        mine: Any = entered.responses[0]
         self._revision = entered.header.revision if entered.succeeded else mine.kvs[0].create_revision
 
     async def until(self, wanted: Wanted) -> None:
@@ -101,7 +101,8 @@ class Line:
         is_late = False
         while True:
             looked = await self._look(wanted)
-            own, before, *found = looked.responses
+            responses: list[Any] = looked.responses
+            own, before, *found = responses
             if not own.kvs:
                 await self._give_up()
                 raise PlaceLost()

@@ -72,12 +72,13 @@ class Done:
 
     :ivar is_applied: whether its comparisons held, so that it was carried out (``bool``).
     :ivar revision: at which it was; if it was not, one at which that was certain (``int``).
-    :ivar responses: the answers to its operations (``list``); ``None`` if they were lost.
+    :ivar responses: the answers to its operations (``list``); none if it was carried out and they were lost, or if a
+        fence was needed.
     """
 
     is_applied: bool
     revision: int
-    responses: Optional[list[Any]] = None
+    responses: list[Any] = attrs.field(factory=list)
 
 
 class Fresh:
@@ -132,7 +133,8 @@ class Journal:
         :param after: a revision that was known before (``int``).
         :param fence: can be repeated, and makes *txn* fail from then on. If its comparison fails, *txn* was carried
             out.
-        :param settle: seconds for finding out what has come of it, if the answer was lost; ``None`` for as long as it takes.
+        :param settle: seconds for finding out what has come of it, if the answer was lost; ``None`` for as
+            long as it takes.
         :raises OutcomeUnknown: if that cannot be found out, and as every call.
         """
         try:

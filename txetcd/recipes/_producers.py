@@ -109,7 +109,8 @@ class NumberedPutting:
         known = self._priorities.setdefault(priority, _Priority(Fresh(self._etcd)))
         if not known.known.is_fresh:
             looked = await read(self._etcd, [last])
-            _saw(known, looked.responses[0], looked.header.revision)
+            found: Any = looked.responses[0]
+            _saw(known, found, looked.header.revision)
         while True:
             items = [(head + b"/%016d" % (known.next + at), value) for at, value in enumerate(values)]
             done = await self._try(items, known.known.revision, [], last, SETTLE)
@@ -117,7 +118,7 @@ class NumberedPutting:
                 known.next += len(values)
                 known.known.reach(done.revision)
                 return
-            _saw(known, done.responses[0] if done.responses else Range(), done.revision)
+            _saw(known, done.responses[0], done.revision)
 
     async def put_back(self, kv: KeyValue) -> None:
         """One that was the first of its priority when it was taken."""
@@ -126,7 +127,8 @@ class NumberedPutting:
         async with self._turn:
             while True:
                 looked = await read(self._etcd, [first])
-                key = _before(kv.key, looked.responses[0])
+                found: Any = looked.responses[0]
+                key = _before(kv.key, found)
                 guard = CompVersion(KeySet(head + b"/", key + b"\x00"), "==", 0)
                 done = await self._try([(key, kv.value)], looked.header.revision, [guard], first, None)
                 if done.is_applied:

@@ -46,18 +46,22 @@ from .ops import (
 )
 from .recipes._tree import Node
 from .recipes.barrier import Barrier
+from .recipes.counter import Counter
 from .recipes.double_barrier import DoubleBarrier
 from .recipes.election import Election
 from .recipes.lock import Lock
 from .recipes.mirror import Mirror
 from .recipes.party import Party
+from .recipes.queue import PriorityQueue, Queue
 from .recipes.registration import Registration
 from .recipes.registry import Instance, Registry
 from .recipes.rwlock import ReadWriteLock
 from .recipes.semaphore import Semaphore
+from .recipes.sequence import Sequence
 from .recipes.session import Session
 from .recipes.stm import STM
 from .recipes.tree import Tree
+from .recipes.workqueue import HeldItem, WorkQueue
 from .values import (
     Alarm,
     AuthStatus,
@@ -104,6 +108,7 @@ __all__ = [
     "CompVersion",
     "Compacted",
     "CompareFailed",
+    "Counter",
     "Deleted",
     "DoubleBarrier",
     "Election",
@@ -114,6 +119,7 @@ __all__ = [
     "Hash",
     "HashKV",
     "Header",
+    "HeldItem",
     "Instance",
     "KeySet",
     "KeyValue",
@@ -134,7 +140,9 @@ __all__ = [
     "Party",
     "Permission",
     "PermissionDenied",
+    "PriorityQueue",
     "ProtocolViolation",
+    "Queue",
     "Range",
     "ReadWriteLock",
     "Registration",
@@ -143,6 +151,7 @@ __all__ = [
     "Role",
     "STM",
     "Semaphore",
+    "Sequence",
     "Session",
     "Snapshot",
     "Status",
@@ -156,6 +165,7 @@ __all__ = [
     "Unimplemented",
     "User",
     "Watch",
+    "WorkQueue",
     "WrongCluster",
     "errors",
     "never",

@@ -26,6 +26,7 @@ SAYS = {
     "coroutine.py": "b'0'\n",
     "election.py": "both are done\n",
     "double_barrier.py": "b'example/rounds' cannot be entered: a round is under way\n",
+    "counters.py": "visits: 100\ninvoices: 1 2 102 3\nreserved: range(103, 113)\n",
     "faulty_proxy.py": "an answer is lost: maybe applied: True; the server has version 1\n"
     "nobody is there: maybe applied: False; the server has version 1\n"
     "silence: no answer within 0.5 seconds\n",
@@ -36,6 +37,7 @@ SAYS = {
     "metrics.py": 'etcd_client_call_seconds_count{call="KV.Put",outcome="LeaseNotFound"} 1.0\n',
     "party.py": "still there: True\n",
     "put_and_get.py": "not replaced: meanwhile it is b'green'\ndeleted b'example/colour' b'blue'\n",
+    "queues.py": "in order: [b'one', b'two', b'three']\nwaiting: 2\nfirst: b'a heart attack'\nthen: b'a cold'\n",
     "ranges.py": "there are 100 keys\n",
     "rwlock.py": "written alone; there are 1 who hold it or wait for it\nanna reads b'page 7'\nwithout waiting: True\n",
     "semaphore.py": "left: 0\nlimit of the semaphore b'example/downloads' must be 1, as of all who contend for it now,"
@@ -49,6 +51,7 @@ SAYS = {
     "ValueError: b'/config/colour' is not as it was expected - it is b'blue'\n[b'first', b'second']\n",
     "users.py": "but no law: etcdserver: permission denied\nalice is writer\n"
     "a writer may READWRITE KeySet(b'letters/', prefix=True)\n",
+    "work.py": "dies with b'dishes'\ndoes b'laundry'\ndoes b'dishes'\nleft: 0\n",
     "watch.py": "callback: b'example/lamp' deleted; it was b'off'\nloop: revision ",
 }
 
@@ -105,6 +108,8 @@ class Examples(RealCase):
         await self.run_example("election.py")
     async def test_double_barrier(self: Any) -> None:
         await self.run_example("double_barrier.py")
+    async def test_counters(self: Any) -> None:
+        await self.run_example("counters.py")
 
     async def test_faulty_proxy(self: Any) -> None:
         await self.run_example("faulty_proxy.py")
@@ -129,6 +134,9 @@ class Examples(RealCase):
 
     async def test_put_and_get(self: Any) -> None:
         await self.run_example("put_and_get.py")
+
+    async def test_queues(self: Any) -> None:
+        await self.run_example("queues.py")
 
     async def test_ranges(self: Any) -> None:
         await self.run_example("ranges.py")
@@ -161,3 +169,6 @@ class Examples(RealCase):
 
     async def test_watch(self: Any) -> None:
         await self.run_example("watch.py")
+
+    async def test_work(self: Any) -> None:
+        await self.run_example("work.py")

@@ -40,6 +40,7 @@ class Etcd(Protocol):
         self,
         key: Union[bytes, KeySet],
         *,
+        count_only: Optional[bool] = None,
         keys_only: Optional[bool] = None,
         limit: Optional[int] = None,
         max_create_revision: Optional[int] = None,

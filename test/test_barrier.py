@@ -180,7 +180,7 @@ class MisuseTests(BarrierCase):
         for kind, message, arguments, options in (
             (TypeError, "name must be bytes, not str; encode it: 'gate'.encode()", ("gate",), {}),
             (ValueError, "name must not be empty", (b"",), {}),
-            (ValueError, "name must not end in '/', as b'gate/' does: that is put behind it", (b"gate/",), {}),
+            (ValueError, "name must not end in '/', but is b'gate/'", (b"gate/",), {}),
             (TypeError, "session must be a Session or None, not int", (b"gate",), {"session": 5}),
             (RuntimeError, "<Session NEW> has not begun", (b"gate",), {"session": Session(self.client)}),
         ):

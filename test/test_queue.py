@@ -472,7 +472,7 @@ class MisuseTests(StoreCase):
             (TypeError, lambda: Queue(client, "q"), "name must be bytes, not str; encode it: 'q'.encode()"),
             (ValueError, lambda: Queue(client, b""), "name must not be empty"),
             (ValueError, lambda: PriorityQueue(client, b"q/"), "name must not end in '/', but is b'q/'"),
-            (TypeError, lambda: Queue(client, b"q", session=client), "session must be a Session, not Client"),
+            (TypeError, lambda: Queue(client, b"q", session=client), "session must be a Session or None, not Client"),
             (ValueError, lambda: Queue(client, b"q", time_to_live=0), "time_to_live must be between 1 and"),
             (TypeError, lambda: queue.put("a"), "value must be bytes, not str; encode it: 'a'.encode()"),
             (TypeError, lambda: queue.put(1), "value must be bytes, not int"),

@@ -31,6 +31,7 @@ from txetcd.errors import (
     Compacted,
     Error,
     FutureRevision,
+    KeyNotFound,
     LeaseNotFound,
     OutcomeUnknown,
     PermissionDenied,
@@ -42,6 +43,14 @@ from txetcd.values import Deleted, Event, Header, KeyValue, Outcome, Range, Revi
 
 _HOLDS = {"==": operator.eq, "!=": operator.ne, ">": operator.gt, "<": operator.lt}
 _SORTED_BY = {"VERSION": "version", "CREATE": "create_revision", "MOD": "mod_revision", "VALUE": "value"}
+
+
+@attrs.frozen
+class _Path:
+    """The way that a transaction takes."""
+
+    succeeded: bool
+    ops: list[Union[Op, _Path]]
 
 
 class Store:
@@ -130,9 +139,10 @@ class Store:
 
     def transact(self, txn: Transaction) -> Outcome:
         """Carries it out, all of it at one revision: the next one, if it writes anything."""
-        self._check(txn)
+        path = self._path(txn)
+        self._check(path)
         at = self.revision + 1
-        outcome = self._carried_out(txn, at)
+        outcome = self._carried_out(path, at)
         if self.history and self.history[-1].mod_revision == at:
             self.revision = at
         return attrs.evolve(outcome, header=self._header())
@@ -148,10 +158,13 @@ class Store:
             kvs.sort(key=lambda kv: (by(kv), hash(kv.key)))
         if op.sort_order == "DESCEND":
             kvs.reverse()
-        shown = [] if op.count_only else kvs[: op.limit or None]
+        if op.count_only:
+            return Range([], self._header(), len(found), False)
+        shown = kvs[: op.limit or None]
         if op.keys_only:
-            shown = [attrs.evolve(kv, value=b"") for kv in shown]
-        return Range(shown, self._header(), len(found), bool(op.limit) and len(kvs) > op.limit)
+            # etcd 3.7 leaves the lease out as well
+            shown = [attrs.evolve(kv, value=b"", lease=0) for kv in shown]
+        return Range(shown, self._header(), len(found), len(shown) < len(kvs))
 
     def _header(self) -> Header:
         return Header(revision=self.revision)
@@ -171,16 +184,31 @@ class Store:
 
     # --- a transaction
 
-    def _check(self, txn: Transaction) -> None:
-        for op in txn.success if self._hold(txn) else txn.failure:
-            if isinstance(op, OpGet):
+    def _path(self, txn: Transaction) -> _Path:
+        """What is to be done, by all comparisons: also those within are made before anything is written."""
+        succeeded = all(_holds(comp, kv) for comp in txn.compare for kv in self._compared(comp.key))
+        ops = txn.success if succeeded else txn.failure
+        return _Path(succeeded, [self._path(op.transaction) if isinstance(op, OpTxn) else op for op in ops])
+
+    def _compared(self, keys: KeySet) -> list[KeyValue]:
+        return [kv for key, kv in self._kvs.items() if key in keys] or [KeyValue(keys.start, b"")]
+
+    def _check(self, path: _Path) -> None:
+        for op in path.ops:
+            if isinstance(op, _Path):
+                self._check(op)
+            elif isinstance(op, OpGet):
                 self._check_revision(op.revision)
-            elif isinstance(op, OpTxn):
-                self._check(op.transaction)
-            elif isinstance(op, OpSet) and op.lease and op.lease not in self.leases:
-                raise LeaseNotFound(5, LeaseNotFound.text or "")
-            elif isinstance(op, OpSet) and self.refused is not None and op.key.startswith(self.refused):
-                raise PermissionDenied(7, PermissionDenied.text or "")
+            elif isinstance(op, OpSet):
+                self._check_set(op)
+
+    def _check_set(self, op: OpSet) -> None:
+        if (op.ignore_value or op.ignore_lease) and op.key not in self._kvs:
+            raise KeyNotFound(3, KeyNotFound.text or "")
+        if op.lease and op.lease not in self.leases:
+            raise LeaseNotFound(5, LeaseNotFound.text or "")
+        if self.refused is not None and op.key.startswith(self.refused):
+            raise PermissionDenied(7, PermissionDenied.text or "")
 
     def _check_revision(self, revision: int, is_future_known: bool = False) -> None:
         if 0 < revision < self.compacted:
@@ -188,22 +216,14 @@ class Store:
         if revision > self.revision and not is_future_known:
             raise FutureRevision(11, FutureRevision.text or "")
 
-    def _carried_out(self, txn: Transaction, at: int) -> Outcome:
-        succeeded = self._hold(txn)
-        ops = txn.success if succeeded else txn.failure
-        return Outcome(succeeded, self._header(), [self._do(op, at) for op in ops])
+    def _carried_out(self, path: _Path, at: int) -> Outcome:
+        return Outcome(path.succeeded, self._header(), [self._do(op, at) for op in path.ops])
 
-    def _hold(self, txn: Transaction) -> bool:
-        return all(_holds(comp, kv) for comp in txn.compare for kv in self._compared(comp.key))
-
-    def _compared(self, keys: KeySet) -> list[KeyValue]:
-        return [kv for key, kv in self._kvs.items() if key in keys] or [KeyValue(keys.start, b"")]
-
-    def _do(self, op: Op, at: int) -> Any:
+    def _do(self, op: Union[Op, _Path], at: int) -> Any:
         if isinstance(op, OpGet):
             return self.range(op)
-        if isinstance(op, OpTxn):
-            return self._carried_out(op.transaction, at)
+        if isinstance(op, _Path):
+            return self._carried_out(op, at)
         if isinstance(op, OpSet):
             return self._set(op, at)
         assert isinstance(op, OpDel), op
@@ -216,7 +236,9 @@ class Store:
     def _set(self, op: OpSet, at: int) -> Revision:
         was = self._kvs.get(op.key)
         version, created = (1, at) if was is None else (was.version + 1, was.create_revision)
-        self._kvs[op.key] = kv = KeyValue(op.key, op.value or b"", version, created, at, op.lease)
+        value = was.value if was is not None and op.ignore_value else op.value or b""
+        lease = was.lease if was is not None and op.ignore_lease else op.lease
+        self._kvs[op.key] = kv = KeyValue(op.key, value, version, created, at, lease)
         self.history.append(Event("put", kv))
         return Revision(self._header(), was if op.return_previous else None)
 

@@ -57,7 +57,8 @@ class Past:
         return {found.guarantee for found in self.record().violations(self.contenders if with_queue else None)}
 
 
-STEPS = st.lists(st.tuples(st.sampled_from("come come prove prove leave other".split()), st.integers(0, 9)), max_size=60)
+KINDS = st.sampled_from(["come", "come", "prove", "prove", "leave", "other"])
+STEPS = st.lists(st.tuples(KINDS, st.integers(0, 9)), max_size=60)
 
 
 FOUR_IN_TURN = [("come", 0)] * 4 + [("prove", 0), ("leave", 0)] * 4

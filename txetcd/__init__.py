@@ -44,8 +44,11 @@ from .ops import (
     OpTxn,
     Transaction,
 )
+from .recipes.election import Election
 from .recipes.lock import Lock
 from .recipes.mirror import Mirror
+from .recipes.rwlock import ReadWriteLock
+from .recipes.semaphore import Semaphore
 from .recipes.session import Session
 from .values import (
     Alarm,
@@ -93,6 +96,7 @@ __all__ = [
     "Compacted",
     "CompareFailed",
     "Deleted",
+    "Election",
     "Error",
     "Event",
     "Expired",
@@ -119,8 +123,10 @@ __all__ = [
     "PermissionDenied",
     "ProtocolViolation",
     "Range",
+    "ReadWriteLock",
     "Revision",
     "Role",
+    "Semaphore",
     "Session",
     "Snapshot",
     "Status",

@@ -45,7 +45,9 @@ from .keyset import KeySet
 from .lease import MAX_TIME_TO_LIVE, Lease, LeaseWay, grant
 from .maintenance import Maintenance
 from .ops import Comp, CompCreated, CompModified, CompValue, OpDel, OpGet, OpSet, Transaction, TransactionBuilder
-from .recipes.lock import TIME_TO_LIVE, Lock, is_released
+from .recipes._contender import is_released
+from .recipes.lock import Lock
+from .recipes.session import TIME_TO_LIVE
 from .values import ClientStats, Deleted, Event, Header, KeyValue, Outcome, Range, Revision, Status, Success
 from .watch import Keys, OnError, Watch, WatchDeferred, key_sets
 

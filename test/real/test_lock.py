@@ -187,7 +187,7 @@ class Held(LockCase):
         """They do not wait for one another, as one of the same name does meanwhile."""
         async with self.etcd.lock(self.key(b"a")):
             same = await self.wait_in_line(self.key(b"a"), 2)
-            for name in (b"a1", b""):
+            for name in (b"a1", b"a-"):
                 async with self.etcd.lock(self.key(name), timeout=10) as other:
                     self.assertEqual(await self.queue(self.key(name)), [other.key])
                     self.assertFalse(same.called)

@@ -45,7 +45,9 @@ class Etcd(Protocol):
     ) -> Deferred[Range]:
         """See :meth:`Client.get <txetcd.Client.get>`."""
 
-    def transact(self, txn: Transaction) -> Deferred[Outcome]:
+    def transact(
+        self, txn: Transaction, timeout: Optional[float] = None, *, idempotent: bool = False
+    ) -> Deferred[Outcome]:
         """See :meth:`Client.transact <txetcd.Client.transact>`."""
 
     def lease(self, time_to_live: int, *, keep_alive: bool) -> Deferred[Lease]:

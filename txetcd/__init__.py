@@ -44,12 +44,16 @@ from .ops import (
     OpTxn,
     Transaction,
 )
+from .recipes.counter import Counter
 from .recipes.election import Election
 from .recipes.lock import Lock
 from .recipes.mirror import Mirror
+from .recipes.queue import PriorityQueue, Queue
 from .recipes.rwlock import ReadWriteLock
 from .recipes.semaphore import Semaphore
+from .recipes.sequence import Sequence
 from .recipes.session import Session
+from .recipes.workqueue import HeldItem, WorkQueue
 from .values import (
     Alarm,
     AuthStatus,
@@ -95,6 +99,7 @@ __all__ = [
     "CompVersion",
     "Compacted",
     "CompareFailed",
+    "Counter",
     "Deleted",
     "Election",
     "Error",
@@ -104,6 +109,7 @@ __all__ = [
     "Hash",
     "HashKV",
     "Header",
+    "HeldItem",
     "KeySet",
     "KeyValue",
     "Lease",
@@ -121,12 +127,15 @@ __all__ = [
     "OutcomeUnknown",
     "Permission",
     "PermissionDenied",
+    "PriorityQueue",
     "ProtocolViolation",
+    "Queue",
     "Range",
     "ReadWriteLock",
     "Revision",
     "Role",
     "Semaphore",
+    "Sequence",
     "Session",
     "Snapshot",
     "Status",
@@ -139,6 +148,7 @@ __all__ = [
     "Unimplemented",
     "User",
     "Watch",
+    "WorkQueue",
     "WrongCluster",
     "errors",
     "never",

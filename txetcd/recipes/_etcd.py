@@ -12,7 +12,7 @@ from ..keyset import KeySet
 from ..lease import Lease
 from ..ops import Transaction
 from ..values import ClientStats, Outcome, Range
-from ..watch import Watch
+from ..watch import Keys, Watch
 
 
 class Etcd(Protocol):
@@ -35,6 +35,7 @@ class Etcd(Protocol):
         self,
         key: Union[bytes, KeySet],
         *,
+        count_only: Optional[bool] = None,
         keys_only: Optional[bool] = None,
         limit: Optional[int] = None,
         max_create_revision: Optional[int] = None,
@@ -53,5 +54,5 @@ class Etcd(Protocol):
     def lease(self, time_to_live: int, *, keep_alive: bool) -> Deferred[Lease]:
         """See :meth:`Client.lease <txetcd.Client.lease>`."""
 
-    def watcher(self, keys: Union[bytes, KeySet], *, start_revision: Optional[int]) -> Watch:
+    def watcher(self, keys: Keys, *, start_revision: Optional[int]) -> Watch:
         """See :meth:`Client.watcher <txetcd.Client.watcher>`."""

@@ -1,0 +1,537 @@
+"""
+Queues: each item once and in order, whatever becomes of the answers; nothing left behind; who is woken by what.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from test.fakes import Case
+from test.properties import PROPERTY
+from test.store import ANSWER, DELAY, DROP, LOSE, Store
+from txetcd import Error, OutcomeUnknown, PriorityQueue, Queue, Session, Timeout
+from txetcd.errors import SessionExpired
+from txetcd.recipes._order import ByPriority, InOrder, gaps
+from txetcd.values import Header, KeyValue, Range
+
+
+class StoreCase(Case):
+    """Clients of a store in memory."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.store = Store(self.clock)
+        self.seen: list[str] = []
+
+    def tearDown(self) -> None:
+        self.assertEqual(self.store.live, [])
+        self.assertEqual(self.store.waiting, [])
+        del self.store
+        super().tearDown()
+
+    def queue(self, cls: Any = Queue, **options: Any) -> Any:
+        return cls(self.store.client(), b"q", **options)
+
+    def now(self, deferred: Deferred[Any]) -> Any:
+        """What it fires with when all calls are answered."""
+        self.store.settle()
+        return self.successResultOf(deferred)
+
+    def error(self, deferred: Deferred[Any], *kinds: type[Exception]) -> Any:
+        self.store.settle()
+        return self.failureResultOf(deferred, *kinds).value
+
+    def asked(self) -> list[str]:
+        """What was carried out since it was asked last."""
+        done, self.seen = self.store.done[len(self.seen) :], list(self.store.done)
+        return [name.partition(".")[2] for name in done]
+
+    def begin(self, client: Any) -> Session:
+        session = Session(client)
+        self.now(session.start())
+        return session
+
+    def assert_nothing_left(self) -> None:
+        """But for the items, the journal, and the fence."""
+        self.assertEqual(self.store.below(b"__q/line/"), [])
+        self.assertEqual(self.store.leases, set())
+
+
+class OrderTests(StoreCase):
+    """What comes when."""
+
+    def test_first_come_first_served(self) -> None:
+        queue = self.queue()
+        for number in range(5):
+            self.now(queue.put(b"%d" % number))
+        self.now(queue.put_all([b"a", b"b", b"c"]))
+        self.assertEqual(self.now(queue.size()), 8)
+        self.assertEqual(b"".join(self.now(queue.get()) for _ in range(8)), b"01234abc")
+        self.assertEqual(self.now(queue.size()), 0)
+
+    def test_many_at_once(self) -> None:
+        """Those of one revision are not mixed up where a page ends."""
+        queue = self.queue()
+        expected = []
+        for number in range(4):
+            values = [b"%d-%d" % (number, at) for at in range(100)]
+            self.now(queue.put_all(values))
+            expected += values
+        self.assertEqual([self.now(queue.get()) for _ in range(400)], expected)
+
+    def test_most_urgent_first(self) -> None:
+        queue = self.queue(PriorityQueue)
+        for priority, value in ((7, b"d"), (0, b"a"), (65535, b"f"), (7, b"e")):
+            self.now(queue.put(value, priority))
+        self.now(queue.put_all([b"b", b"c"], 0))
+        self.assertEqual(b"".join(self.now(queue.get()) for _ in range(6)), b"abcdef")
+
+    def test_more_urgent_meanwhile(self) -> None:
+        """What was read is not what is taken if something has come before it."""
+        queue, other = self.queue(PriorityQueue), self.queue(PriorityQueue)
+        self.now(other.put_all([b"b", b"c"], 5))
+        self.assertEqual(self.now(queue.get()), b"b")
+        self.now(other.put(b"a", 3))
+        self.assertEqual(self.now(queue.get()), b"a")
+        self.assertEqual(self.now(queue.get()), b"c")
+
+    def test_keys_of_go(self) -> None:
+        """``recipe.PriorityQueue``: it must be able to tell which number comes next."""
+        queue = self.queue(PriorityQueue)
+        self.now(queue.put(b"", 7))
+        self.assertEqual(self.store.below(b"q"), [b"q/00007/1000000000000000"])
+        self.assertEqual(self.store.below(b"__q"), [b"__q/00007"])
+
+    def test_several_who_wait_in_one_process(self) -> None:
+        """They are served in the order of asking, by one call."""
+        queue, producer = self.queue(), self.queue()
+        self.now(producer.put_all([b"%d" % number for number in range(5)]))
+        getting = [queue.get() for _ in range(5)]
+        self.asked()
+        self.store.settle()
+        self.assertEqual([self.successResultOf(one) for one in getting], [b"0", b"1", b"2", b"3", b"4"])
+        self.assertEqual(self.asked(), ["Txn", "Txn"])
+
+    def test_cost(self) -> None:
+        queue = self.queue()
+        self.now(queue.put(b"a"))
+        self.assertEqual(self.asked(), ["Range", "Txn"])
+        self.now(queue.put(b"b"))
+        self.assertEqual(self.asked(), ["Txn"])
+        self.clock.advance(10)
+        self.now(queue.put(b"c"))
+        self.assertEqual(self.asked(), ["Range", "Txn"])
+        self.now(queue.get())
+        self.assertEqual(self.asked(), ["Txn", "Txn"])
+        self.now(queue.get())
+        self.assertEqual(self.asked(), ["Txn"])
+        self.clock.advance(10)
+        self.now(queue.get())
+        self.assertEqual(self.asked(), ["Txn", "Txn"])
+
+    def test_gaps(self) -> None:
+        keys = [b"p", b"p1", b"p\xff", b"q"]
+        for taken, is_whole, holds in (
+            ([b"p"], False, [b"p", b"p1"]),
+            ([b"p1"], False, [b"p1", b"p2"]),
+            ([b"p", b"p2"], False, [b"p", b"p2", b"p3"]),
+            ([b"p", b"p1"], True, [b"p", b"p1", b"q", b"o"]),
+        ):
+            comps = gaps(b"p", taken, is_whole=is_whole)
+            self.assertFalse(any(key in comp.key for comp in comps for key in holds), comps)
+        self.assertTrue(any(key in gaps(b"p", [b"p"], is_whole=True)[-1].key for key in keys[1:3]))
+
+    def test_a_page_that_ends_within_a_revision(self) -> None:
+        kvs = [KeyValue(b"q/%d" % key, b"", 1, revision, revision) for key, revision in ((3, 5), (2, 5), (9, 6), (8, 7))]
+        none = Range([])
+        for more, wanted in ((False, [2, 3, 9, 8]), (True, [2, 3, 9])):
+            found = InOrder(b"q").candidates([none, Range(kvs, Header(), 9, more)])
+            self.assertEqual([kv.key for kv in found], [b"q/%d" % key for key in wanted])
+        found = InOrder(b"q").candidates([none, Range(kvs[:2], Header(), 9, True)])
+        self.assertEqual([kv.key for kv in found], [b"q/2", b"q/3"])
+        self.assertEqual(InOrder(b"q").candidates([Range(kvs[:1], more=True), Range(kvs)]), kvs[:1])
+        self.assertEqual(ByPriority(b"q").candidates([Range(kvs)]), kvs)
+
+
+class WaitingTests(StoreCase):
+    """When there is nothing."""
+
+    def test_until_something_is_put(self) -> None:
+        queue, producer = self.queue(), self.queue()
+        getting = queue.get()
+        self.store.settle(30)
+        self.assertNoResult(getting)
+        self.now(producer.put(b"a"))
+        self.assertEqual(self.now(getting), b"a")
+        self.store.settle()
+        self.assert_nothing_left()
+
+    def test_one_is_woken(self) -> None:
+        """However many wait: a constant number of calls for each item, and they are served in their order."""
+        consumers = [self.queue() for _ in range(20)]
+        producer = self.queue()
+        getting = []
+        for consumer in consumers:
+            getting.append(consumer.get())
+            self.store.settle()
+        for number in range(20):
+            self.now(producer.put(b"%d" % number))
+            self.asked()
+            self.assertEqual(self.now(getting[number]), b"%d" % number)
+            self.assert_pending(*getting[number + 1 :])
+            self.store.settle()
+        self.assert_nothing_left()
+
+    def test_calls_of_a_wake(self) -> None:
+        consumers = [self.queue() for _ in range(20)]
+        producer = self.queue()
+        getting = []
+        for consumer in consumers:
+            getting.append(consumer.get())
+            self.store.settle()
+        self.asked()
+        putting = producer.put(b"a")
+        self.store.settle()
+        self.successResultOf(putting)
+        # of putting two; looking and taking, revoking the lease; and the next one looks
+        self.assertEqual(sorted(self.asked()), ["LeaseRevoke", "Range", "Txn", "Txn", "Txn", "Txn"])
+        for one in getting[1:]:
+            one.cancel()
+            self.failureResultOf(one, CancelledError)
+        self.successResultOf(getting[0])
+        self.store.settle()
+        self.assert_nothing_left()
+
+    def test_the_first_one_is_stopped(self) -> None:
+        """The others do not wait for it for ever."""
+        stopped, other, producer = (self.queue() for _ in range(3))
+        first = stopped.get()
+        self.store.settle()
+        second = other.get()
+        self.store.settle()
+        with self.store.silent(0):
+            self.now(producer.put(b"a"))
+            self.assertNoResult(second)
+            self.store.settle(11)
+            self.assertEqual(self.successResultOf(second), b"a")
+        self.store.settle(1)
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.store.settle(1)
+
+    def test_timeout(self) -> None:
+        """Nothing is left when it is told."""
+        queue = self.queue()
+        getting = queue.get(timeout=5)
+        self.store.settle()
+        self.clock.advance(5)
+        self.assertNoResult(getting)
+        error = self.error(getting, Timeout)
+        self.assertIn("nothing was got from the queue b'q' within 5 seconds", str(error))
+        self.assertFalse(error.maybe_applied)
+        self.assert_nothing_left()
+
+    def test_cancelled(self) -> None:
+        for session in (None, True):
+            client = self.store.client()
+            holder = self.begin(client) if session else None
+            queue = Queue(client, b"q", session=holder)
+            for calls in range(8):
+                getting = queue.get()
+                for _ in range(calls):
+                    self.store.step()
+                    self.store.tell()
+                self.cancelled(getting)
+                self.store.settle(1)
+                self.assertEqual(self.store.below(b"__q/line/"), [])
+            if holder is not None:
+                self.now(holder.close())
+            self.assert_nothing_left()
+
+    def test_cancelled_when_it_is_taken(self) -> None:
+        """It is put back where it was, and got by the next one."""
+        for cls, options in ((Queue, {}), (PriorityQueue, {"priority": 1})):
+            queue = self.queue(cls)
+            self.now(queue.put_all([b"a", b"b", b"c"], **options))
+            getting = queue.get()
+            self.store.step()
+            self.store.step(LOSE)
+            self.cancelled(getting)
+            self.store.settle(2)
+            for wanted in (b"a", b"b", b"c"):
+                self.assertEqual(self.now(queue.get()), wanted)
+
+    def test_put_back_twice(self) -> None:
+        for cls, options in ((Queue, {}), (PriorityQueue, {"priority": 1})):
+            queue, other = self.queue(cls), self.queue(cls)
+            self.now(queue.put_all([b"a", b"b", b"c"], **options))
+            for _ in range(3):
+                getting = queue.get()
+                self.store.step()
+                self.cancelled(getting)
+                self.store.settle(2)
+                getting = other.get()
+                self.store.step()
+                self.cancelled(getting)
+                self.store.settle(2)
+            self.now(other.put(b"d", **options))
+            for wanted in (b"a", b"b", b"c", b"d"):
+                self.assertEqual(self.now(queue.get()), wanted)
+
+    def test_taken_for_somebody_else_who_waits_here(self) -> None:
+        queue = self.queue()
+        self.now(queue.put(b"a"))
+        first, second = queue.get(), queue.get()
+        self.store.step()
+        self.cancelled(first)
+        self.assertEqual(self.now(second), b"a")
+
+    def test_session_is_lost(self) -> None:
+        client = self.store.client()
+        session = self.begin(client)
+        queue = Queue(client, b"q", session=session)
+        getting = queue.get()
+        self.store.settle()
+        self.store.expire(session.lease_id)
+        self.store.settle(30)
+        self.failureResultOf(getting, SessionExpired)
+        self.assertEqual(self.store.below(b"__q/line/"), [])
+        self.store.step()
+
+    def test_own_lease_is_lost(self) -> None:
+        """It goes on with another one."""
+        queue = self.queue()
+        getting = queue.get()
+        self.store.settle()
+        (lease,) = self.store.leases
+        self.store.expire(lease)
+        self.store.settle(30)
+        self.assertEqual(len(self.store.below(b"__q/line/")), 1)
+        self.now(self.queue().put(b"a"))
+        self.assertEqual(self.now(getting), b"a")
+        self.store.settle()
+        self.assert_nothing_left()
+
+
+class LostAnswerTests(StoreCase):
+    """What has come of a call is found out."""
+
+    def test_put(self) -> None:
+        for fate in (LOSE, DROP, DELAY):
+            queue = self.queue()
+            self.now(queue.put(b"before"))
+            putting = queue.put(b"a")
+            self.store.step(fate)
+            self.store.settle(1)
+            self.assertIsNone(self.successResultOf(putting))
+            self.store.catch_up()
+            for wanted in (b"before", b"a"):
+                self.assertEqual(self.now(queue.get()), wanted)
+            self.assertEqual(self.now(queue.size()), 0, fate)
+
+    def test_put_that_was_taken_meanwhile(self) -> None:
+        for cls, options in ((Queue, {}), (PriorityQueue, {"priority": 1})):
+            for others in (0, 3):
+                queue, consumer = self.queue(cls), self.queue(cls)
+                self.now(queue.put(b"before", **options))
+                putting = queue.put(b"a", **options)
+                self.store.step(LOSE)
+                with self.store.silent(-2):
+                    self.assertEqual([self.now(consumer.get()) for _ in range(2)], [b"before", b"a"])
+                    for _ in range(others):
+                        self.now(consumer.put(b"", **options))
+                        self.now(consumer.get())
+                self.store.settle(1)
+                self.assertIsNone(self.successResultOf(putting))
+                self.assertEqual(self.now(queue.size()), 0)
+
+    def test_put_of_others_meanwhile(self) -> None:
+        """The fence concerns them as well, and they do it again."""
+        queue, other = self.queue(), self.queue()
+        self.now(other.put(b"1"))
+        self.now(queue.put(b"2"))
+        putting = queue.put(b"3")
+        self.store.step(DELAY)
+        self.store.settle(1)
+        self.successResultOf(putting)
+        self.now(other.put(b"4"))
+        self.store.catch_up()
+        self.assertEqual([self.now(queue.get()) for _ in range(4)], [b"1", b"2", b"3", b"4"])
+        self.assertEqual(self.now(queue.size()), 0)
+
+    def test_get(self) -> None:
+        for cls, options in ((Queue, {}), (PriorityQueue, {"priority": 1})):
+            for fate in (LOSE, DROP, DELAY):
+                queue = self.queue(cls)
+                self.now(queue.put_all([b"a", b"b"], **options))
+                getting = queue.get()
+                self.store.step()
+                self.store.step(fate)
+                self.store.settle(1)
+                self.assertEqual(self.successResultOf(getting), b"a")
+                self.store.catch_up()
+                self.assertEqual(self.now(queue.get()), b"b")
+                self.assertEqual(self.now(queue.size()), 0)
+
+    def test_get_that_somebody_else_has_got(self) -> None:
+        for fate in (DROP, DELAY):
+            queue, other = self.queue(), self.queue()
+            self.now(queue.put_all([b"a", b"b"]))
+            getting = queue.get()
+            self.store.step()
+            self.store.step(fate)
+            with self.store.silent(-2):
+                self.assertEqual(self.now(other.get()), b"a")
+            self.store.settle(1)
+            self.assertEqual(self.successResultOf(getting), b"b")
+            self.store.catch_up()
+            self.assertEqual(self.now(queue.size()), 0)
+
+    def test_compacted_meanwhile(self) -> None:
+        """What cannot be known is said so."""
+        queue, other = self.queue(), self.queue()
+        self.now(queue.put_all([b"a", b"b", b"c"]))
+        getting = queue.get()
+        self.store.step()
+        self.store.step(LOSE)
+        with self.store.silent(0):
+            self.assertEqual(self.now(other.get()), b"b")
+        self.store.compact()
+        self.store.settle(1)
+        error = self.failureResultOf(getting, OutcomeUnknown).value
+        self.assertTrue(error.maybe_applied)
+        self.assertEqual(self.now(queue.get()), b"c")
+
+    def test_put_while_nobody_answers(self) -> None:
+        """It ends, after half a minute, and says what it knows."""
+        queue = self.queue()
+        self.now(queue.put(b"before"))
+        putting = queue.put(b"a")
+        self.store.step(DROP)
+        while not putting.called:
+            self.clock.advance(0.5)
+            self.store.step(DROP)
+        self.failureResultOf(putting, OutcomeUnknown)
+
+    def test_timeout_while_nobody_answers(self) -> None:
+        """It is told that something may have been taken; when that is known at last, it is put back."""
+        queue = self.queue()
+        self.now(queue.put(b"a"))
+        getting = queue.get(timeout=1)
+        self.store.step()
+        self.store.step(LOSE)
+        for _ in range(20):
+            self.clock.advance(0.5)
+            self.store.step(DROP)
+        self.assertTrue(self.failureResultOf(getting, Timeout).value.maybe_applied)
+        self.store.settle(1)
+        self.assertEqual(self.now(queue.get()), b"a")
+
+
+class MisuseTests(StoreCase):
+    """What cannot be meant."""
+
+    def test_names_and_items(self) -> None:
+        queue, urgent = self.queue(), self.queue(PriorityQueue)
+        client = self.store.client()
+        for wrong, ask, text in (
+            (TypeError, lambda: Queue(client, "q"), "name must be bytes, not str; encode it: 'q'.encode()"),
+            (ValueError, lambda: Queue(client, b""), "name must not be empty"),
+            (ValueError, lambda: PriorityQueue(client, b"q/"), "name must not end in '/', but is b'q/'"),
+            (TypeError, lambda: Queue(client, b"q", session=client), "session must be a Session, not Client"),
+            (ValueError, lambda: Queue(client, b"q", time_to_live=0), "time_to_live must be between 1 and"),
+            (TypeError, lambda: queue.put("a"), "value must be bytes, not str; encode it: 'a'.encode()"),
+            (TypeError, lambda: queue.put(1), "value must be bytes, not int"),
+            (TypeError, lambda: queue.put_all(b"a"), "values must be a list of bytes, not bytes"),
+            (TypeError, lambda: queue.put_all([b"a", "b"]), "values must be a list of bytes, but one item is str"),
+            (ValueError, lambda: queue.put_all([b""] * 101), "values must be at most 100, not 101"),
+            (ValueError, lambda: queue.get(timeout=0), "timeout must be a positive number of seconds, not 0"),
+            (ValueError, lambda: urgent.put(b"a", 65536), "priority must be between 0 and 65535, not 65536"),
+            (ValueError, lambda: urgent.put(b"a", -1), "priority must be between 0 and 65535, not -1"),
+            (TypeError, lambda: urgent.put(b"a", "1"), "priority must be int, not str"),
+            (TypeError, lambda: urgent.put(b"a", 1.5), "priority must be int, not float"),
+        ):
+            with self.assertRaises(wrong) as raised:
+                ask()  # type: ignore[no-untyped-call]
+            self.assertIn(text, str(raised.exception))
+        self.assertEqual(self.store.waiting, [])
+
+    def test_nothing_to_put(self) -> None:
+        for queue, rest in ((self.queue(), ()), (self.queue(PriorityQueue), (1,))):
+            self.assertIsNone(self.successResultOf(queue.put_all([], *rest)))
+        self.assertEqual(self.store.waiting, [])
+
+    def test_repr(self) -> None:
+        self.assertEqual(repr(self.queue()), "<Queue b'q'>")
+        self.assertEqual(repr(self.queue(PriorityQueue)), "<PriorityQueue b'q'>")
+
+
+FATES = st.sampled_from([ANSWER, ANSWER, ANSWER, ANSWER, LOSE, DROP, DELAY, "put", "get", "cancel", "tick", "late"])
+
+
+class Everything(StoreCase):
+    """Producers and consumers, and whatever can happen to their calls."""
+
+    def run_all(self, cls: Any, steps: list[tuple[str, int]]) -> None:
+        self.store = Store(self.clock)
+        queues = [self.queue(cls) for _ in range(3)]
+        putting: list[tuple[bytes, Deferred[Any]]] = []
+        getting: list[Deferred[Any]] = []
+        got: list[bytes] = []
+        for what, number in steps:
+            queue = queues[number % 3]
+            if what == "put":
+                value = b"%d" % len(putting)
+                putting.append((value, queue.put(value) if cls is Queue else queue.put(value, number % 2)))
+            elif what == "get":
+                getting.append(queue.get().addCallback(got.append))
+            elif what == "cancel" and getting:
+                getting[number % len(getting)].cancel()
+            elif what == "tick":
+                self.clock.advance(0.5)
+                self.store.tell()
+            elif what == "late":
+                self.store.catch_up()
+            elif what in (ANSWER, LOSE, DROP, DELAY):
+                self.store.step(what, number)
+        self.store.settle(12)
+        self.store.catch_up()
+        # the rest of it
+        left: list[Optional[bytes]] = []
+        self.store.settle(1)
+        for one in getting:
+            one.addErrback(lambda failure: failure.trap(CancelledError, Error) and None)
+            one.cancel()
+        self.store.settle(12)
+        while self.now(queues[0].size()):
+            left.append(self.now(queues[0].get()))
+        everything = got + left
+        self.assertEqual(len(everything), len(set(everything)), everything)
+        for value, one in putting:
+            outcome = self.fate_of(one)
+            if outcome is None:
+                self.assertIn(value, everything)
+            elif not outcome.maybe_applied:
+                self.assertNotIn(value, everything)
+        self.store.settle(1)
+        self.assert_nothing_left()
+
+    def fate_of(self, one: Deferred[Any]) -> Any:
+        result: list[Any] = []
+        one.addBoth(result.append)
+        return result[0].value if isinstance(result[0], Failure) else None
+
+    @PROPERTY
+    @given(st.lists(st.tuples(FATES, st.integers(0, 30)), max_size=60))
+    def test_queue(self, steps: list[tuple[str, int]]) -> None:
+        self.run_all(Queue, steps)
+
+    @PROPERTY
+    @given(st.lists(st.tuples(FATES, st.integers(0, 30)), max_size=60))
+    def test_priority_queue(self, steps: list[tuple[str, int]]) -> None:
+        self.run_all(PriorityQueue, steps)

@@ -230,14 +230,29 @@ class ReaderTests(SynchronousTestCase):
 class ElectionTests(SynchronousTestCase):
     """Whoever sees a leader notes that."""
 
-    def test_leaders(self) -> None:
+    def seen(self, *seen: tuple[str, str, int]) -> list[str]:
         record = LockRecord()
-        for leader, token, revision in (("anna", 2, 2), ("anna", 2, 5), ("berta", 4, 7), ("anna", 9, 9)):
-            record.held(leader, token, revision)
-        record.check()
-        record.held("clara", 4, 7)
-        error = self.assertRaises(AssertionError, record.check)
-        self.assertIn("unique: the token 4 was that of berta and of clara", str(error))
+        record.held("anna", 2, 5)
+        for one in seen:
+            record.saw(*one)
+        return [str(found) for found in record.violations()]
+
+    def test_leaders(self) -> None:
+        """Not everybody sees everything, nor at once."""
+        seen = [("o", "anna", 2), ("o", "anna", 2), ("p", "clara", 9), ("o", "berta", 4), ("o", "clara", 9)]
+        self.assertEqual(self.seen(*seen), [])
+
+    def test_two_leaders(self) -> None:
+        """Of one token: by what several have seen, or what the leader knows."""
+        said = "unique: the token 4 was that of berta and of clara"
+        self.assertEqual(self.seen(("o", "berta", 4), ("p", "clara", 4)), [said])
+        said = "unique: the token 2 was that of anna and of berta"
+        self.assertEqual(self.seen(("o", "berta", 2), ("p", "berta", 2)), [said])
+
+    def test_back_in_time(self) -> None:
+        seen = [("o", "berta", 4), ("o", "anna", 2), ("o", "clara", 3)]
+        said = "ordered: o saw {} after one with the token 4"
+        self.assertEqual(self.seen(*seen), [said.format("anna (token 2)"), said.format("clara (token 3)")])
 
 
 class WordsTests(SynchronousTestCase):

@@ -131,14 +131,14 @@ class LockRecord:
 
     * ``"limit"``: no more than *limit* held it at once; readers may, with one another;
     * ``"ordered"``: whoever holds it has a greater token than those before, and has let nobody wait who was there
-      earlier, as far as he has held it later;
-    * ``"unique"``: a token is that of one holder only: of an election, one leader for each;
+      earlier, as far as he has held it later; and nobody who looks sees one with a smaller token than before;
+    * ``"unique"``: a token is that of one holder only;
     * ``"present"``: nobody held it before his token, and with *contenders*, nobody whose key was not there;
     * ``"fair"``: with *contenders*, nobody held it while more than *limit* keys, with his own, were before him;
     * ``"stale"``: the guarded resource has accepted nothing of somebody after it had seen a greater token.
 
-    An election is a lock for this purpose: whoever sees a leader notes ``record.held(value, kv.create_revision,
-    kv.mod_revision)``.
+    An election is a lock for this purpose: there is one leader for each token, and whoever observes it has
+    :meth:`saw` noted.
 
     :param limit: how many may hold it at once (``int``): 1 but for a semaphore.
     """
@@ -147,6 +147,7 @@ class LockRecord:
         self._limit = check_int("limit", limit, minimum=1)
         self._holds: dict[tuple[int, str], Hold] = {}
         self._accepted: list[tuple[str, int]] = []
+        self._seen: list[tuple[str, str, int]] = []
 
     def held(self, who: str, token: int, revision: int, *, is_shared: bool = False) -> None:
         """
@@ -165,6 +166,13 @@ class LockRecord:
     def accepted(self, who: str, token: int) -> None:
         """The guarded resource has accepted something with this *token*, after all that was noted before."""
         self._accepted.append((who, token))
+
+    def saw(self, observer: str, who: str, token: int) -> None:
+        """
+        Somebody was told who holds it, after all that he was told before: ``observer``, by ``Election.observe()`` or
+        ``Election.leader()``, whose ``create_revision`` is the *token*.
+        """
+        self._seen.append((observer, who, token))
 
     @property
     def holds(self) -> list[Hold]:
@@ -189,10 +197,12 @@ class LockRecord:
 
     def _of_tokens(self) -> Iterator[Violation]:
         owners: dict[int, str] = {}
+        named = [(hold.token, hold.who) for hold in self.holds] + [(token, who) for _, who, token in self._seen]
+        for token, who in dict.fromkeys(named):
+            owner = owners.setdefault(token, who)
+            if owner != who:
+                yield Violation("unique", f"the token {token} was that of {owner} and of {who}")
         for hold in self.holds:
-            owner = owners.setdefault(hold.token, hold.who)
-            if owner != hold.who:
-                yield Violation("unique", f"the token {hold.token} was that of {owner} and of {hold.who}")
             if hold.since < hold.token:
                 yield Violation("present", f"{hold}: that was before there was this token")
 
@@ -209,6 +219,12 @@ class LockRecord:
         for hold, earlier in _ahead(self.holds, self.holds):
             if len(earlier) >= self._limit:
                 yield Violation("ordered", f"{hold}, before those who were there earlier: {_names(earlier)}")
+        last: dict[str, int] = {}
+        for observer, who, token in self._seen:
+            before = last.setdefault(observer, token)
+            if token < before:
+                yield Violation("ordered", f"{observer} saw {who} (token {token}) after one with the token {before}")
+            last[observer] = max(before, token)
 
     def _of_queue(self, queue: Sequence[Contender]) -> Iterator[Violation]:
         by_token = {contender.token: contender for contender in queue}

@@ -10,21 +10,45 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Awaitable
+from itertools import count
 from random import Random
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, TypeVar, Union, cast
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.stdio import StandardIO
 from twisted.internet.task import deferLater, react
 from twisted.protocols.basic import LineOnlyReceiver
 
-from txetcd import Client, Comp, Error, OpSet, Timeout, Transaction
+from txetcd import (
+    Client,
+    Comp,
+    Counter,
+    Election,
+    Error,
+    HeldItem,
+    Lock,
+    OpSet,
+    Queue,
+    ReadWriteLock,
+    Semaphore,
+    Sequence,
+    Session,
+    Timeout,
+    Transaction,
+    WorkQueue,
+)
+
+T = TypeVar("T")
 
 NAME = b"contended"
 """What they contend for."""
 
 RESOURCE = b"resource"
 """The key that is guarded with the fencing token."""
+
+LIMIT = 2
+"""How many may hold the semaphore."""
 
 TIME_TO_LIVE = 2
 """The shortest that etcd grants, with its own timing."""
@@ -39,8 +63,11 @@ class Contender:
     """
     Somebody who uses a recipe.
 
+    :cvar clients: how many take their turns side by side, in one process.
     :param who: the name of this process.
     """
+
+    clients = 1
 
     def __init__(self, reactor: Any, etcd: Client, who: str, random: Random) -> None:
         self.reactor = reactor
@@ -48,31 +75,83 @@ class Contender:
         self.who = who
         self.random = random
         self.is_over = False
-        self._writes = 0
+        self._session: Optional[Session] = None
+        # every second process has one; the others have a lease for each thing
+        self._has_session = int(who.partition(".")[0]) % 2 == 1
+        number, _, times = who.partition(".")
+        self._numbers = count((int(number) * 1000 + int(times)) * 1_000_000 + 1)
 
     async def run(self) -> None:
         """Takes turns until it is over."""
+        await gatherResults([Deferred.fromCoroutine(self._take_turns()) for _ in range(self.clients)])
+        if self._session is not None:
+            await self._session.close()
+
+    async def _take_turns(self) -> None:
         while not self.is_over:
             try:
                 await self.turn()
             except Error as error:
-                report("failed", error=type(error).__name__, maybe_applied=error.maybe_applied)
+                report("failed", error=type(error).__name__)
                 await self.pause(0.1)
-        await self.leave()
-        report("left")
 
     async def turn(self) -> None:
         """Uses the recipe once, and reports ``done`` if that was a success."""
         raise NotImplementedError
 
-    async def leave(self) -> None:
-        """Gives back what it holds over several turns."""
+    async def session(self) -> Optional[Session]:
+        """That of this process, if it has one; another one when it was lost."""
+        if self._has_session and (self._session is None or not self._session.is_alive):
+            self._session = await Session(self.etcd, TIME_TO_LIVE).start()
+        return self._session
 
     async def pause(self, most: float) -> None:
         """So many seconds, or less."""
         await deferLater(self.reactor, self.random.random() * most)
 
-    # --- those who hold something meanwhile
+    def number(self) -> int:
+        """One that nobody else has."""
+        return next(self._numbers)
+
+    async def once(self, what_for: Any, doing: Awaitable[T]) -> T:
+        """Reports what is told of something that must not be done twice, nor be lost."""
+        report("begun", what_for=what_for)
+        try:
+            result = await doing
+        except Error as error:
+            report("not done", what_for=what_for, maybe_applied=error.maybe_applied)
+            raise
+        report("ended", what_for=what_for)
+        return result
+
+
+class Holding(Contender):
+    """Somebody who acquires something, works as long as he has it, and releases it."""
+
+    is_shared = False
+
+    def new(self, session: Optional[Session]) -> Any:
+        """What is acquired, once."""
+        raise NotImplementedError
+
+    async def turn(self) -> None:
+        held = self.new(await self.session())
+        if not await self.attempt(self.acquiring(held)):
+            return
+        token, guard = held.revision, held.guard()
+        try:
+            is_done = await self.work(token, guard, lambda: held.is_held)
+        finally:
+            await held.release()
+        if is_done:
+            report("done")
+        await self.write_late(token, guard)
+
+    def acquiring(self, held: Any) -> Deferred[Any]:
+        """In one of the ways that there are."""
+        if self.random.random() < 0.1:
+            return cast("Deferred[Any]", held.try_acquire())
+        return cast("Deferred[Any]", held.acquire(self.patience))
 
     async def attempt(self, acquiring: Deferred[Any]) -> Any:
         """What it fires with, or ``None``: at times it is given up."""
@@ -110,13 +189,15 @@ class Contender:
         Whether the store has accepted it; if not, the lock is another's, and nobody may believe in it here, either. The
         other resource is the one who reads what is reported.
         """
-        self._writes += 1
         report("wrote", token=token)
-        value = json.dumps({"who": self.who, "token": token, "number": self._writes}).encode()
-        outcome = await self.etcd.transact(Transaction([guard], [OpSet(RESOURCE, value)]))
+        outcome = await self.etcd.transact(Transaction([guard], [OpSet(RESOURCE, self.written(token))]))
         if not outcome.succeeded:
             report("refused", token=token, believes=is_held())
         return bool(outcome.succeeded)
+
+    def written(self, token: int) -> bytes:
+        """What is written to the resource: by whom, and as what."""
+        return json.dumps({"who": self.who, "token": token, "is_shared": self.is_shared}).encode()
 
     async def write_late(self, token: int, guard: Comp) -> None:
         """As somebody who has not noticed that it is over."""
@@ -126,23 +207,160 @@ class Contender:
                 report("accepted late", token=token)
 
 
-class OfLock(Contender):
-    """``etcd.lock()``."""
+class OfLock(Holding):
+    """A :class:`Lock`."""
+
+    def new(self, session: Optional[Session]) -> Lock:
+        return Lock(self.etcd, NAME, TIME_TO_LIVE, session=session)
+
+
+class OfSemaphore(Holding):
+    """A :class:`Semaphore`."""
+
+    def new(self, session: Optional[Session]) -> Semaphore:
+        return Semaphore(self.etcd, NAME, LIMIT, session=session, time_to_live=TIME_TO_LIVE)
+
+
+class OfReadWriteLock(Holding):
+    """A :class:`ReadWriteLock`."""
+
+    def new(self, session: Optional[Session]) -> Any:
+        lock = ReadWriteLock(self.etcd, NAME, session=session, time_to_live=TIME_TO_LIVE)
+        self.is_shared = self.random.random() < 0.6
+        return lock.reading() if self.is_shared else lock.writing()
+
+
+class OfElection(Holding):
+    """An :class:`Election`, which everybody also observes."""
+
+    def new(self, session: Optional[Session]) -> Election:
+        return Election(self.etcd, NAME, session=session, time_to_live=TIME_TO_LIVE)
+
+    async def run(self) -> None:
+        observing = Deferred.fromCoroutine(self.observe())
+        await super().run()
+        observing.cancel()
+        await observing
+
+    async def observe(self) -> None:
+        try:
+            async with self.new(None).observe() as leaders:
+                async for kv in leaders:
+                    report("saw", leader=kv.value.decode().rstrip("!"), token=kv.create_revision)
+        except CancelledError:
+            # as long as there is somebody to be observed
+            pass
 
     async def turn(self) -> None:
-        locking = self.etcd.lock(NAME, self.patience, time_to_live=TIME_TO_LIVE)
-        lock = await self.attempt(locking)
-        if lock is None:
-            return
-        token, guard = lock.revision, lock.guard()
-        async with locking:
-            is_done = await self.work(token, guard, lambda: bool(lock.is_held))
-        if is_done:
+        election = self.new(await self.session())
+        await (self.lead(election) if self.random.random() < 0.5 else self.run_once(election))
+
+    async def lead(self, election: Election) -> None:
+        """As a candidate who resigns."""
+        if await self.attempt(election.campaign(self.who.encode(), self.patience)):
+            token, guard = election.revision, election.guard()
+            try:
+                await self.govern(election)
+            finally:
+                await election.resign()
+            await self.write_late(token, guard)
+
+    async def run_once(self, election: Election) -> None:
+        """As one whose work is cancelled when the leadership is lost."""
+        await self.attempt(election.run(lambda: self.govern(election), self.who.encode(), self.patience))
+
+    async def govern(self, election: Election) -> None:
+        if await self.work(election.revision, election.guard(), lambda: election.is_leader):
+            await election.proclaim(self.who.encode() + b"!")
             report("done")
-        await self.write_late(token, guard)
 
 
-RECIPES: dict[str, type[Contender]] = {"lock": OfLock}
+class OfCounter(Contender):
+    """A :class:`Counter`: what is added tells by whom it was, and when."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._counter = Counter(self.etcd, NAME)
+
+    async def turn(self) -> None:
+        amount = self.number()
+        await self.once([amount], self._counter.add(amount))
+        report("done")
+        await self.pause(0.02)
+
+
+class OfSequence(Contender):
+    """A :class:`Sequence`, of which some reserve blocks."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._sequence = Sequence(self.etcd, NAME, block=self.random.choice([1, 1, 10]))
+
+    async def turn(self) -> None:
+        report("numbered", number=await self._sequence.next())
+        report("done")
+        await self.pause(0.02)
+
+
+class OfQueue(Contender):
+    """A :class:`Queue` that is nearly empty, by those who put and get items."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._queue = Queue(self.etcd, NAME, time_to_live=TIME_TO_LIVE)
+
+    async def turn(self) -> None:
+        await self.put(self._queue)
+        for _ in range(self.random.randrange(1, 4)):
+            try:
+                report("took", item=int(await self._queue.get(1)))
+            except Error as error:
+                report("not got", maybe_applied=error.maybe_applied)
+                raise
+            report("done")
+
+    async def put(self, queue: Union[Queue, WorkQueue]) -> None:
+        """Some items, or one, or none."""
+        items = [self.number() for _ in range(self.random.randrange(4))]
+        await self.once(items, queue.put_all([b"%d" % item for item in items]))
+
+
+class OfWorkQueue(OfQueue):
+    """A :class:`WorkQueue`: each item is a resource that is guarded with the token of its holder."""
+
+    async def turn(self) -> None:
+        session = await self.session()
+        queue = WorkQueue(self.etcd, NAME, session=session, time_to_live=TIME_TO_LIVE)
+        await self.put(queue)
+        for _ in range(self.random.randrange(1, 4)):
+            await self.do(await queue.take(1))
+
+    async def do(self, item: HeldItem) -> None:
+        async with item:
+            report("got", token=item.revision)
+            value = json.dumps({"who": self.who, "token": item.revision, "item": int(item.value)}).encode()
+            for _ in range(2):
+                outcome = await self.etcd.transact(Transaction([item.guard()], [OpSet(RESOURCE, value)]))
+                if not outcome.succeeded:
+                    report("refused", token=item.revision, believes=item.is_held)
+                await self.pause(0.02)
+            if self.random.random() < 0.1:
+                await item.give_back()
+                return
+            report("worked", item=int(item.value))
+        report("done")
+
+
+RECIPES: dict[str, type[Contender]] = {
+    "counter": OfCounter,
+    "election": OfElection,
+    "lock": OfLock,
+    "queue": OfQueue,
+    "readers and writers": OfReadWriteLock,
+    "semaphore": OfSemaphore,
+    "sequence": OfSequence,
+    "work queue": OfWorkQueue,
+}
 
 
 class Orders(LineOnlyReceiver):

@@ -18,10 +18,10 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 
-from test.real.contender import NAME, TIME_TO_LIVE
+from test.real.contender import TIME_TO_LIVE
 from test.real.independent import Independent
 from test.real.test_cluster import ClusterCase
-from txetcd import Error, KeySet
+from txetcd import Error
 from txetcd.testing import EtcdFailed, EtcdProcess, FaultyProxy, History
 from txetcd.testing._cluster import together
 
@@ -294,10 +294,6 @@ class ContentionCase(ClusterCase):
         await self.until_all_are_served()
         await self.until_all_have_left()
         return await self.history()
-
-    def left(self: Any, history: History) -> list[bytes]:
-        """The keys that are left of what they contended for."""
-        return list(history.state(KeySet(NAME, prefix=True), history.revision))
 
     def told(self: Any, what: str) -> list[tuple[str, dict[str, Any]]]:
         """What they have reported of one kind, in this order, and who."""

@@ -21,7 +21,7 @@ from txetcd._messages import (
     WatchResponse,
 )
 from txetcd.errors import Compacted, LeaseNotFound
-from txetcd.ops import CompLease, CompValue, CompVersion, CompCreated, Comp, Op, OpDel, OpGet, OpSet, Transaction
+from txetcd.ops import Comp, CompCreated, CompLease, CompValue, CompVersion, Op, OpDel, OpGet, OpSet, Transaction
 from txetcd.values import Deleted, Event, Header, KeyValue
 
 ANSWER, LOSE, DROP, DELAY = "answer", "lose", "drop", "delay"

@@ -8,12 +8,11 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import CancelledError, Deferred
 
 from test.fakes import run
 from test.properties import PROPERTY
 from test.store import ANSWER, DELAY, DROP, LOSE, Store
-from test.test_queue import StoreCase
+from test.test_queue import Play, StoreCase
 from txetcd import CompCreated, Error, HeldItem, OutcomeUnknown, Queue, Timeout, Unavailable, WorkQueue
 from txetcd.errors import SessionExpired
 from txetcd.recipes._order import PAGE
@@ -318,8 +317,27 @@ class LostAnswerTests(WorkCase):
 
 
 FATES = st.sampled_from(
-    [ANSWER, ANSWER, ANSWER, ANSWER, ANSWER, LOSE, DROP, DELAY, "put", "take", "done", "back", "cancel", "tick", "late"]
+    [ANSWER, ANSWER, ANSWER, ANSWER, ANSWER, LOSE, DROP, DELAY, "put", "get", "done", "back", "cancel", "tick", "late"]
 )
+
+
+class Work(Play):
+    """What workers do besides."""
+
+    def __init__(self, case: WorkCase, actors: list[Any]) -> None:
+        super().__init__(case, actors)
+        self.values: set[bytes] = set()
+
+    def done(self, number: int) -> None:
+        if self.got:
+            item = self.got.pop(number % len(self.got))
+            self.values.add(item.value)
+            item.done().addErrback(lambda failure: failure.trap(Error) and None)
+
+    def back(self, number: int) -> None:
+        if self.got:
+            item = self.got.pop(number % len(self.got))
+            item.give_back().addErrback(lambda failure: failure.trap(Error) and None)
 
 
 class Everything(WorkCase):
@@ -329,54 +347,17 @@ class Everything(WorkCase):
     @given(st.lists(st.tuples(FATES, st.integers(0, 30)), max_size=60))
     def test_none_is_lost(self, steps: list[tuple[str, int]]) -> None:
         self.store = Store(self.clock)
-        queues = [self.work() for _ in range(3)]
-        putting: list[tuple[bytes, Deferred[Any]]] = []
-        taking: list[Deferred[Any]] = []
-        held: list[HeldItem] = []
-        done: list[tuple[bytes, Deferred[Any]]] = []
-        for what, number in steps:
-            queue = queues[number % 3]
-            if what == "put":
-                value = b"%d" % len(putting)
-                putting.append((value, queue.put(value)))
-            elif what == "take":
-                taking.append(queue.take().addCallback(held.append))
-            elif what in ("done", "back") and held:
-                item = held.pop(number % len(held))
-                if what == "done":
-                    done.append((item.value, item.done()))
-                else:
-                    item.give_back().addErrback(lambda failure: failure.trap(Error) and None)
-            elif what == "cancel" and taking:
-                taking[number % len(taking)].cancel()
-            elif what == "tick":
-                self.clock.advance(0.5)
-                self.store.tell()
-            elif what == "late":
-                self.store.catch_up()
-            elif what in (ANSWER, LOSE, DROP, DELAY):
-                self.store.step(what, number)
-        self.store.settle(12)
-        self.store.catch_up()
-        for one in taking:
-            one.addErrback(lambda failure: failure.trap(CancelledError, Error) and None)
-            one.cancel()
-        self.store.settle(12)
-        keys = [item.key for item in held]
+        work = Work(self, [self.work() for _ in range(3)])
+        work.run(steps)
+        keys = [item.key for item in work.got]
         self.assertEqual(len(keys), len(set(keys)))
-        for item in held:
-            done.append((item.value, item.done()))
+        while work.got:
+            work.done(0)
         self.store.settle(1)
         worker = self.work()
         while self.now(worker.size()):
-            item = self.now(worker.take())
-            done.append((item.value, item.done()))
+            work.got.append(self.now(worker.take()))
+            work.done(0)
             self.store.settle()
-        values = {value for value, one in done}
-        for one in [one for _, one in done]:
-            one.addErrback(lambda failure: failure.trap(Error) and None)
-        for value, one in putting:
-            if one.called and not isinstance(one.result, BaseException) and one.result is None:
-                self.assertIn(value, values)
-            one.addErrback(lambda failure: failure.trap(Error) and None)
+        work.assert_put(work.values, is_exact=False)
         self.assert_nothing_left()

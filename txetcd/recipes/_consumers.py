@@ -133,7 +133,7 @@ class Consumers(Generic[T]):
     async def _hand_out(self, taken: Sequence[Union[T, Failure]]) -> None:
         for one in taken:
             if self._places:
-                self._places.popleft().callback(one)  # type: ignore[arg-type]  # which takes a failure as well
+                self._places.popleft().callback(one)
             elif not isinstance(one, Failure):
                 await self._return(one)
 
@@ -141,7 +141,7 @@ class Consumers(Generic[T]):
         try:
             await self._put_back(one)
         except Error as error:
-            _log.error("{one} was taken, nobody wants it any more, and it cannot be put back: {error}", one=one, error=error)
+            _log.error("{one} was taken, nobody wants it, and it cannot be put back: {error}", one=one, error=error)
 
     def _fail(self, error: Exception) -> None:
         places, self._places = self._places, deque()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Callable, Optional, Protocol
 
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.task import deferLater
 
 from .._backoff import ASK_AGAIN
@@ -21,7 +21,7 @@ from ..ops import CompCreated, Op, OpDel, OpGet, OpSet, Transaction
 from ..values import Event, Outcome
 from ._etcd import Etcd
 from ._leases import Leases
-from ._once import OUTAGES, new_token
+from ._once import OUTAGES, new_token, read
 
 LOOK_AGAIN = 10.0
 """Seconds after which everybody in the line looks for himself: who stands before him may be stopped, or not see it."""
@@ -89,7 +89,7 @@ class Line:
         except Expired as error:
             await self._give_up()
             raise PlaceLost() if self._leases.is_own else SessionExpired(None, str(error)) from error
-        mine = entered.responses[0]
+        mine: Any = entered.responses[0]
         self._revision = entered.header.revision if entered.succeeded else mine.kvs[0].create_revision
 
     async def until(self, wanted: Wanted) -> None:
@@ -101,7 +101,8 @@ class Line:
         is_late = False
         while True:
             looked = await self._look(wanted)
-            own, before, *found = looked.responses
+            responses: list[Any] = looked.responses
+            own, before, *found = responses
             if not own.kvs:
                 await self._give_up()
                 raise PlaceLost()
@@ -120,17 +121,24 @@ class Line:
             self._all, keys_only=True, limit=1, sort_order="DESCEND", sort_target="CREATE",
             max_create_revision=self._revision - 1,
         )  # fmt: skip
-        look = Transaction([], [OpGet(self._key, keys_only=True), before, *wanted.look()])
-        return await self._etcd.transact(look, idempotent=True)
+        return await read(self._etcd, [OpGet(self._key, keys_only=True), before, *wanted.look()])
 
     async def _changed(self, keys: list[KeySet], revision: int, matters: Callable[[Event], bool]) -> bool:
         """Whether something has happened that matters, before it is time to look anyway."""
+        assert self._lease is not None
+        lease = self._lease
+        waiting = Deferred.fromCoroutine(self._until(keys, revision + 1, matters))
+        waiting.addTimeout(LOOK_AGAIN, self._etcd.reactor)
+        lost = lease.when_lost().addCallbacks(lambda _: waiting.cancel(), lambda _: None)
         try:
-            await Deferred.fromCoroutine(self._until(keys, revision + 1, matters)).addTimeout(
-                LOOK_AGAIN, self._etcd.reactor
-            )
+            await waiting
         except TimeoutError:
             return False
+        except CancelledError:
+            if lease.state == "alive":
+                raise
+        finally:
+            lost.cancel()
         return True
 
     async def _until(self, keys: list[KeySet], revision: int, matters: Callable[[Event], bool]) -> None:

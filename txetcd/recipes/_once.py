@@ -10,6 +10,7 @@ holds again, or somebody makes it fail.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import Any, Optional
 
 import attrs
@@ -29,7 +30,7 @@ from ..errors import (
     TooManyRequests,
     Unavailable,
 )
-from ..ops import OpSet, Transaction
+from ..ops import Op, OpSet, Transaction
 from ..values import KeyValue, Outcome
 from ._etcd import Etcd
 
@@ -46,6 +47,19 @@ OUTAGES = (Unavailable, Timeout, OutcomeUnknown, DeadlineExceeded, RequestCancel
 """What a call fails with that may succeed when it is tried again."""
 
 
+async def read(etcd: Etcd, ops: Sequence[Op]) -> Outcome:
+    """Several reads at one revision. They fail as one does: nothing can have been applied."""
+    try:
+        return await etcd.transact(Transaction([], ops), idempotent=True)
+    except OutcomeUnknown as error:
+        failed = Unavailable(error.code, error.message)
+        failed.call, failed.endpoint, failed.attempts = error.call, error.endpoint, error.attempts
+        raise failed from error
+    except (Timeout, Closed) as error:
+        error.maybe_applied = False
+        raise
+
+
 def new_token() -> bytes:
     """What nobody else writes."""
     return secrets.token_hex(12).encode()
@@ -58,12 +72,13 @@ class Done:
 
     :ivar is_applied: whether its comparisons held, so that it was carried out (``bool``).
     :ivar revision: at which it was; if it was not, one at which that was certain (``int``).
-    :ivar responses: the answers to its operations (``list``); ``None`` if they were lost.
+    :ivar responses: the answers to its operations (``list``); none if it was carried out and they were lost, or if a
+        fence was needed.
     """
 
     is_applied: bool
     revision: int
-    responses: Optional[list[Any]] = None
+    responses: list[Any] = attrs.field(factory=list)
 
 
 class Fresh:
@@ -118,7 +133,8 @@ class Journal:
         :param after: a revision that was known before (``int``).
         :param fence: can be repeated, and makes *txn* fail from then on. If its comparison fails, *txn* was carried
             out.
-        :param settle: seconds for finding out what has come of it, if the answer was lost; ``None`` for as long as it takes.
+        :param settle: seconds for finding out what has come of it, if the answer was lost; ``None`` for as
+            long as it takes.
         :raises OutcomeUnknown: if that cannot be found out, and as every call.
         """
         try:

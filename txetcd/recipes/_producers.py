@@ -15,7 +15,7 @@ from ..ops import CompCreated, CompModified, CompVersion, OpGet, OpSet, Transact
 from ..values import KeyValue, Range
 from ._etcd import Etcd
 from ._name import beside
-from ._once import SETTLE, Done, Fresh, Journal, new_token
+from ._once import SETTLE, Done, Fresh, Journal, new_token, read
 from ._order import ByPriority, InOrder
 
 FIRST = 10**15
@@ -108,8 +108,9 @@ class NumberedPutting:
         last = OpGet(KeySet(head + b"/", prefix=True), keys_only=True, limit=1, sort_order="DESCEND", sort_target="KEY")
         known = self._priorities.setdefault(priority, _Priority(Fresh(self._etcd)))
         if not known.known.is_fresh:
-            looked = await self._etcd.transact(Transaction([], [last]), idempotent=True)
-            _saw(known, looked.responses[0], looked.header.revision)
+            looked = await read(self._etcd, [last])
+            found: Any = looked.responses[0]
+            _saw(known, found, looked.header.revision)
         while True:
             items = [(head + b"/%016d" % (known.next + at), value) for at, value in enumerate(values)]
             done = await self._try(items, known.known.revision, [], last, SETTLE)
@@ -117,7 +118,7 @@ class NumberedPutting:
                 known.next += len(values)
                 known.known.reach(done.revision)
                 return
-            _saw(known, done.responses[0] if done.responses else Range(), done.revision)
+            _saw(known, done.responses[0], done.revision)
 
     async def put_back(self, kv: KeyValue) -> None:
         """One that was the first of its priority when it was taken."""
@@ -125,8 +126,9 @@ class NumberedPutting:
         first = OpGet(KeySet(head + b"/", prefix=True), keys_only=True, limit=1)
         async with self._turn:
             while True:
-                looked = await self._etcd.transact(Transaction([], [first]), idempotent=True)
-                key = _before(kv.key, looked.responses[0])
+                looked = await read(self._etcd, [first])
+                found: Any = looked.responses[0]
+                key = _before(kv.key, found)
                 guard = CompVersion(KeySet(head + b"/", key + b"\x00"), "==", 0)
                 done = await self._try([(key, kv.value)], looked.header.revision, [guard], first, None)
                 if done.is_applied:

@@ -17,13 +17,13 @@ from .._backoff import ASK_AGAIN
 from ..errors import Error, OutcomeUnknown, RevisionError
 from ..keyset import KeySet
 from ..ops import CompModified, Op, OpDel, Transaction
-from ..values import Deleted, Event, KeyValue
+from ..values import Event, KeyValue
 from ._consumers import Consumers
 from ._etcd import Etcd
 from ._leases import Leases
 from ._line import Line, PlaceLost
 from ._name import beside
-from ._once import OUTAGES, Fresh, Journal, new_token
+from ._once import OUTAGES, Fresh, Journal, new_token, read
 from ._order import BATCH, Order
 
 T = TypeVar("T")
@@ -112,7 +112,7 @@ class Taking(ABC, Generic[T]):
         await deferLater(self._etcd.reactor, ASK_AGAIN)
 
     async def _look(self) -> None:
-        looked = await self._etcd.transact(Transaction([], self.look()), idempotent=True)
+        looked = await read(self._etcd, self.look())
         self.found(looked.responses, looked.header.revision)
 
     async def _return(self, taken: T) -> None:
@@ -129,8 +129,8 @@ class TakingOut(Taking[KeyValue]):
     """
     Takes items out of a queue.
 
-    As many as are waited for are taken by one transaction, which tells by the journal that it has done so. If its answer
-    was lost, that is found there, and what was taken is read in the past.
+    As many as are waited for are taken by one transaction, which tells by the journal that it has done so. If its
+    answer was lost, that is found there, and what was taken is read in the past.
 
     :param etcd: the client.
     :param name: of the queue.
@@ -187,16 +187,14 @@ class TakingOut(Taking[KeyValue]):
                 raise
             return [Failure(copy(error)) for _ in items]
         if not done.is_applied:
-            if done.responses is not None:
-                self.found(done.responses, done.revision)
+            self.found(done.responses, done.revision)
             return []
         self._line.left()
         self._candidates = rest
         self._known.reach(done.revision)
-        if done.responses is None:
+        if not done.responses:
             return [await self._as_it_was(kv, done.revision - 1) for kv in items]
-        deleted: list[Deleted] = done.responses[: len(items)]
-        return [answer.previous[0] for answer in deleted]
+        return [answer.previous[0] for answer in done.responses[: len(items)]]
 
     async def _as_it_was(self, kv: KeyValue, revision: int) -> Taken:
         while True:

@@ -81,10 +81,7 @@ class Counter:
                 self._value, self._written_at = after, done.revision
                 self._known.reach(done.revision)
                 return after
-            if done.responses is None:
-                await self._read()
-            else:
-                self._saw(done.responses[0], done.revision)
+            self._saw(done.responses[0], done.revision)
 
     async def _read(self) -> None:
         found = await self._etcd.get(self.name)

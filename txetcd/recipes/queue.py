@@ -57,9 +57,9 @@ class Queue:
       what has come of it is found out: an item that was put is not put again, and one that was taken is handed over.
     * An item is gone as soon as it is got: if the consumer dies with it, so does the item. Where that matters use a
       :class:`~txetcd.WorkQueue`.
-    * Consumers who wait stand in a line. An item that is put wakes one of them, the first; that one is passed over after
-      ten seconds if it does not take it. Those of one process stand there together, and are served in the order of
-      asking.
+    * Consumers who wait stand in a line. An item that is put wakes one of them, the first; if that one does not take
+      it, another does after ten seconds. Those who wait by means of one object stand there together, and are served in
+      the order of asking.
 
     What can still go wrong: what has come of a call is read in the past of a key. So if the connection is lost with the
     answer, and before it is back all of that was compacted away, or half a minute has passed for which a :meth:`put`
@@ -128,9 +128,9 @@ class Queue:
         :returns: a Deferred that fires with the item (``bytes``). It fails with :class:`~txetcd.Timeout` if there was
             none in time, :class:`~txetcd.errors.SessionExpired` if it had to wait and the session was lost,
             :class:`~txetcd.OutcomeUnknown` if an item was taken, perhaps, and that cannot be found out, or as every
-            call; an outage while it waits is waited out. ``maybe_applied`` of a ``Timeout`` is ``False`` only if nothing is
-            left, certainly. Cancelling it fires it at once. An item that was being taken goes to the next one who waits
-            here, or is put back to where it was.
+            call; an outage while it waits is waited out. ``maybe_applied`` of a ``Timeout`` is ``False`` only if
+            nothing is left, certainly. Cancelling it fires it at once. An item that was being taken goes to the next
+            one who waits here, or is put back to where it was.
         """
         return self._taking.get(timeout, f"nothing was got from the queue {self.name!r}").addCallback(_value)
 

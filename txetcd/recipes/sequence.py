@@ -4,6 +4,8 @@ Numbers that are given out once.
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import Deferred, DeferredLock
 
 from .._check import INT64_MAX, check_int
@@ -84,12 +86,12 @@ class Sequence:
                 [OpSet(self.name, written(numbers[-1]))],
                 [OpGet(self.name)],
             )
-            # if it was carried out, and is again, its comparison fails: then these numbers are lost, and others are there
+            # the comparison of one that was carried out fails when it is sent again: these numbers are lost then
             outcome = await self._etcd.transact(txn, idempotent=True)
             if outcome.succeeded:
                 self._last, self._written_at = numbers[-1], outcome.header.revision
                 return numbers
-            found = outcome.responses[0]
+            found: Any = outcome.responses[0]
             self._last, self._written_at = number_of(found), mod_revision_of(found)
 
     def __repr__(self) -> str:

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from .._backoff import ASK_AGAIN
 from .._check import check_bytes
-from ..errors import Closed, Error, Expired, OutcomeUnknown, SessionExpired
+from ..errors import Error, Expired, OutcomeUnknown, SessionExpired
 from ..keyset import KeySet
 from ..lease import Lease
 from ..ops import Comp, CompCreated, CompModified, Op, OpDel, OpGet, OpSet, Transaction
@@ -124,7 +124,8 @@ class HeldItem:
     def _told(self, outcome: Outcome) -> None:
         self._is_over = True
         self._left(self)
-        if outcome.succeeded or (self._is_in_doubt and self._has_come_true(outcome.responses[0].kvs)):  # type: ignore[union-attr]
+        there: Any = outcome.responses[0]
+        if outcome.succeeded or (self._is_in_doubt and self._has_come_true(there.kvs)):
             return
         how, self._ending = self._ending, "lost"
         raise SessionExpired(None, f"the item {self.key!r} was lost before it was {how}")
@@ -158,7 +159,9 @@ class HeldItem:
         try:
             await self.give_back()
         except Error as reason:
-            _log.warn("giving back {item} after {error!r} failed too: {reason!r}", item=self, error=error, reason=reason)
+            _log.warn(
+                "giving back {item} after {error!r} failed too: {reason!r}", item=self, error=error, reason=reason
+            )
 
     def __repr__(self) -> str:
         state = "HELD" if self.is_held else (self._ending or "lost").upper()
@@ -175,14 +178,14 @@ class WorkQueue:
     * Workers who wait stand in a line, as with :class:`~txetcd.Queue`: what is put, or comes back, wakes one of them.
     * What is promised of :meth:`put` is as of :class:`~txetcd.Queue`: an item is put once.
 
-    What can still go wrong: a worker that is suspended for longer than the time to live loses the item without noticing,
-    and another does the same work. So end the work when :meth:`HeldItem.when_lost` fires, put :meth:`HeldItem.guard`
-    among the comparisons of your transactions, or hand :attr:`HeldItem.revision` to whatever you write to. An item that
-    is held by a session whose process lives and has forgotten it is held as long as the session.
+    What can still go wrong: a worker that is suspended for longer than the time to live loses the item without
+    noticing, and another does the same work. So end the work when :meth:`HeldItem.when_lost` fires, put
+    :meth:`HeldItem.guard` among the comparisons of your transactions, or hand :attr:`HeldItem.revision` to whatever you
+    write to. An item that a worker has forgotten is held as long as its process lives, or its session.
 
-    It costs a call to put, as with :class:`~txetcd.Queue`; two to take, and a third one for each time that somebody else
-    was first; one for the end; and without a *session*, one for a lease and one to revoke it, which all items share
-    that this object holds at the same time. The server looks at all items and all holds: keep queues short.
+    It costs a call to put, as with :class:`~txetcd.Queue`; two to take, and a third one for each time that somebody
+    else was first; one for the end; and without a *session*, one for a lease and one to revoke it, which all items
+    share that this object holds at the same time. The server looks at all items and all holds: keep queues short.
 
     The items are the keys below ``name/``, as of a :class:`~txetcd.Queue`, whose producers, and those with Go's
     ``recipe.Queue``, can put items for workers. But consumers of either do not care who holds an item: let them be. The
@@ -324,10 +327,11 @@ class _Holding(Taking[HeldItem]):
                 await self._pause()
                 return None
             raise SessionExpired(None, str(error)) from error
+        responses: list[Any] = outcome.responses
         if outcome.succeeded:
             self._line.left()
-            return self._holder(outcome.responses[1].kvs[0], hold, outcome.header.revision, lease)
-        held, there, *looked = outcome.responses
+            return self._holder(responses[1].kvs[0], hold, outcome.header.revision, lease)
+        held, there, *looked = responses
         if held.kvs and there.kvs and self._is_unexpected(held.kvs[0]):
             return self._holder(there.kvs[0], hold, held.kvs[0].create_revision, lease)
         self.found(looked, outcome.header.revision)

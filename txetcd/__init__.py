@@ -44,6 +44,7 @@ from .ops import (
     OpTxn,
     Transaction,
 )
+from .recipes._tree import Node
 from .recipes.counter import Counter
 from .recipes.election import Election
 from .recipes.lock import Lock
@@ -53,6 +54,8 @@ from .recipes.rwlock import ReadWriteLock
 from .recipes.semaphore import Semaphore
 from .recipes.sequence import Sequence
 from .recipes.session import Session
+from .recipes.stm import STM
+from .recipes.tree import Tree
 from .recipes.workqueue import HeldItem, WorkQueue
 from .values import (
     Alarm,
@@ -118,6 +121,7 @@ __all__ = [
     "Maintenance",
     "Member",
     "Mirror",
+    "Node",
     "Op",
     "OpDel",
     "OpGet",
@@ -134,6 +138,7 @@ __all__ = [
     "ReadWriteLock",
     "Revision",
     "Role",
+    "STM",
     "Semaphore",
     "Sequence",
     "Session",
@@ -144,6 +149,7 @@ __all__ = [
     "TLSFailed",
     "Timeout",
     "Transaction",
+    "Tree",
     "Unavailable",
     "Unimplemented",
     "User",

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from typing import Any, Callable, Optional, Union, cast
+from typing import Any, Callable, Optional, TypeVar, Union, cast
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -28,7 +28,7 @@ from ._endpoints import Endpoints
 from ._gateway import Gateway
 from ._identity import Identity
 from ._keepalives import KeepAlives
-from ._messages import Acknowledgement, CompactionRequest, Empty
+from ._messages import Acknowledgement, CompactionRequest, Empty, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse
 from ._native import Native
 from ._silence import Silence
 from ._sync import EndpointSync, Mapping, check_mapping
@@ -40,7 +40,17 @@ from ._watchpart import WatchOptions, WatchWay
 from ._watchstreams import WatchStreams
 from .auth import Auth
 from .cluster import Cluster
-from .errors import AlreadyExists, Closed, CompareFailed, Error, Failed, RevisionError, Timeout, Unavailable
+from .errors import (
+    AlreadyExists,
+    Closed,
+    CompareFailed,
+    Error,
+    Failed,
+    LeaseNotFound,
+    RevisionError,
+    Timeout,
+    Unavailable,
+)
 from .keyset import KeySet
 from .lease import MAX_TIME_TO_LIVE, Lease, LeaseWay, grant
 from .maintenance import Maintenance
@@ -48,8 +58,11 @@ from .ops import Comp, CompCreated, CompModified, CompValue, OpDel, OpGet, OpSet
 from .recipes._contender import is_released
 from .recipes.lock import Lock
 from .recipes.session import TIME_TO_LIVE
+from .recipes.stm import ATTEMPTS, ISOLATION, Function, atomically
 from .values import ClientStats, Deleted, Event, Header, KeyValue, Outcome, Range, Revision, Status, Success
 from .watch import Keys, OnError, Watch, WatchDeferred, key_sets
+
+T = TypeVar("T")
 
 LIVENESS = 15.0
 """Seconds of silence after which a watch makes sure that the server is still there, unless told otherwise."""
@@ -573,6 +586,65 @@ class Client:
             comps,
         )
 
+    def atomically(
+        self,
+        function: Function[T],
+        isolation: str = ISOLATION,
+        prefetch: Sequence[bytes] = (),
+        *,
+        attempts: int = ATTEMPTS,
+        timeout: Optional[float] = None,
+    ) -> Deferred[T]:
+        """
+        Lets a function read and write keys, and carries out what it has written as a whole, or not at all: software
+        transactional memory, with the algorithm of Go's ``concurrency.NewSTM``.
+
+        The function is called again, with a view of its own, whenever somebody else has written the same keys
+        meanwhile. So let it do nothing but read and write by its view. If it fails, nothing is written::
+
+            async def transfer(stm):
+                mine, yours = int(await stm.get(b"mine")), int(await stm.get(b"yours"))
+                if mine < 30:
+                    raise ValueError("not enough")
+                stm.set(b"mine", b"%d" % (mine - 30))
+                stm.set(b"yours", b"%d" % (yours + 30))
+
+            await etcd.atomically(transfer, prefetch=[b"mine", b"yours"])
+
+        What it is certain of, by the level of isolation:
+
+        * ``"SerializableSnapshot"``: all that it reads is from one revision; and it is committed only if nothing of it
+          was written since, nor any key that it writes.
+        * ``"Serializable"``: the same, but a key that it writes and has not read may have been written since.
+        * ``"RepeatableReads"``: each key that it reads may be from another revision, and stale; it is committed only if
+          nothing of it was written since.
+        * ``"ReadCommitted"``: the same, but committed in any case.
+
+        It costs a call for each key that is read first, unless it is among those of *prefetch*, which are read with
+        one; and one to commit. A conflict costs one more; from the second on there are two, and a pause by chance that
+        grows up to a second. A server takes no more than 128 keys to be written, and no more to be compared, unless
+        told otherwise (``--max-txn-ops``).
+
+        **If the answer to a commit is lost**, the function is called again only if nothing was written, certainly. It
+        is settled what has come of it as far as the store can tell: a transaction that changes a key that it has read,
+        and that was there, is sent once more, which cannot do it twice; and one that has written ``stm.token`` into a
+        key or a value is looked for. So put that token somewhere if you must know; else it fails with
+        ``OutcomeUnknown``.
+
+        :param function: called with an :class:`~txetcd.STM`; a coroutine function, or one that returns a Deferred or a
+            plain value.
+        :param isolation: the level of isolation (``str``).
+        :param prefetch: keys that are read at the beginning, together (list of ``bytes``).
+        :param attempts: how often the function is called at the most (``int``).
+        :param timeout: seconds for all of it, or ``None`` to be done with the *attempts*.
+        :returns: a Deferred that fires with what the function returns. It fails with what the function raises;
+            with :class:`~txetcd.Failed` if others have written the same keys in all *attempts*;
+            :class:`~txetcd.OutcomeUnknown` if it was committed, perhaps, and that cannot be told;
+            :class:`~txetcd.Timeout`, with ``maybe_applied`` if it was being committed; or as every call. Cancelling it
+            fires it at once, and cancels what the function waits for; it is committed, perhaps, if that was under way.
+        """
+        return atomically(self, function, isolation, prefetch, attempts, timeout)
+
     # --- watches
 
     def watch(
@@ -689,6 +761,18 @@ class Client:
         listed = self._call(schema.LEASE_LEASES, Empty(), timeout)
         return listed.addCallback(lambda answer: [lease.lease_id for lease in answer.leases])
 
+    def time_to_live(self, lease_id: int, timeout: Optional[float] = None) -> Deferred[int]:
+        """
+        Asks how long a lease has left, whoever it belongs to (``LeaseTimeToLive``).
+
+        :param lease_id: its id (``int``), as :attr:`KeyValue.lease <txetcd.KeyValue>` has it.
+        :returns: a Deferred that fires with whole seconds (``int``). It fails with :class:`~txetcd.LeaseNotFound` if
+            there is no such lease.
+        """
+        check_int64("lease_id", lease_id)
+        asked = self._call(schema.LEASE_TIME_TO_LIVE, LeaseTimeToLiveRequest(lease_id), timeout)
+        return asked.addCallback(self._left_of, lease_id)
+
     def lock(
         self, name: bytes, timeout: Optional[float] = None, *, time_to_live: int = TIME_TO_LIVE
     ) -> ContextDeferred[Lock]:
@@ -713,6 +797,11 @@ class Client:
     ) -> Deferred[Any]:
         check_seconds("timeout", timeout)
         return self._calls.call(rpc, request, timeout, is_idempotent=check_flag("idempotent", idempotent))
+
+    def _left_of(self, answer: LeaseTimeToLiveResponse, lease_id: int) -> int:
+        if answer.time_to_live < 0:
+            raise self._calls.located(LeaseNotFound(None, f"there is no lease {lease_id:x}"), schema.LEASE_TIME_TO_LIVE)
+        return answer.time_to_live
 
     def _written(self, outcome: Outcome, refuse: Callable[[Outcome, Optional[KeyValue]], Error]) -> Revision:
         if outcome.succeeded:

@@ -39,12 +39,15 @@ Everything that can go wrong, as one tree.
       ConcurrencyError                   etcd's own lock and election services
         LockedByAnotherSession SessionExpired LockReleased NotElectionLeader NoElectionLeader
         LeaderKeyMissing
+      TreeError                          a ``Tree`` is not so
+        NodeNotFound (also KeyError) NotFile NotDirectory DirectoryNotEmpty
       Unimplemented                      this server does not know the call
       HostNotAllowed                     the server refuses the name in the URL
       WrongCluster                       another cluster is behind the endpoint
       Failed                             the comparison of a transaction did not hold
         CompareFailed                    ... of ``replace``
           AlreadyExists                  ... of ``create``
+          PreconditionFailed             ... of a ``Tree`` (also ValueError)
       OutcomeUnknown                     a write was sent and its fate is not known
       Timeout (also TimeoutError)        the deadline of the call passed
       Closed                             the client was closed
@@ -694,6 +697,29 @@ class LeaderKeyMissing(ConcurrencyError):
     text = '"leader" field must be provided'
 
 
+# --- trees
+
+
+class TreeError(Error):
+    """A tree (:class:`txetcd.Tree`) is not as it would have to be, and nothing was written."""
+
+
+class NodeNotFound(TreeError, KeyError):
+    """There is no such node."""
+
+
+class NotFile(TreeError):
+    """The node is a directory, and has no value."""
+
+
+class NotDirectory(TreeError):
+    """A node on the way is no directory, and nothing can be in it."""
+
+
+class DirectoryNotEmpty(TreeError):
+    """The directory is not empty, and was not to be deleted with all that is in it."""
+
+
 # --- what is not in etcd's table
 
 
@@ -736,6 +762,10 @@ class CompareFailed(Failed):
 
 class AlreadyExists(CompareFailed):
     """The key to create exists already, and nothing was written."""
+
+
+class PreconditionFailed(CompareFailed, ValueError):
+    """The node of a tree is not as it was expected to be, and nothing was written."""
 
 
 class WrongCluster(Error):

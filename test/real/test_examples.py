@@ -33,7 +33,10 @@ SAYS = {
     "put_and_get.py": "not replaced: meanwhile it is b'green'\ndeleted b'example/colour' b'blue'\n",
     "ranges.py": "there are 100 keys\n",
     "service.py": "there: [b'10.0.0.2:80']\ndied: b'other'\nleft: 0\n",
+    "stm.py": "{b'anna': b'0', b'berta': b'100'}\ntransfers: 10\nnot enough for 1\n",
     "transaction.py": "{b'example/account/mine': b'70', b'example/account/yours': b'30'}\nnot poor enough: b'70'\n",
+    "tree.py": "b'/config/size' b'large' has a ttl\nKeyError: there is no b'/config/shape'\n"
+    "ValueError: b'/config/colour' is not as it was expected - it is b'blue'\n[b'first', b'second']\n",
     "users.py": "but no law: etcdserver: permission denied\nalice is writer\n"
     "a writer may READWRITE KeySet(b'letters/', prefix=True)\n",
     "watch.py": "callback: b'example/lamp' deleted; it was b'off'\nloop: revision ",
@@ -109,8 +112,14 @@ class Examples(RealCase):
     async def test_service(self: Any) -> None:
         await self.run_example("service.py")
 
+    async def test_stm(self: Any) -> None:
+        await self.run_example("stm.py")
+
     async def test_transaction(self: Any) -> None:
         await self.run_example("transaction.py")
+
+    async def test_tree(self: Any) -> None:
+        await self.run_example("tree.py")
 
     async def test_users(self: Any) -> None:
         await self.run_example("users.py")

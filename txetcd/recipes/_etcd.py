@@ -8,6 +8,7 @@ from typing import Any, Optional, Protocol, Union
 
 from twisted.internet.defer import Deferred
 
+from ..cluster import Cluster
 from ..keyset import KeySet
 from ..lease import Lease
 from ..ops import Transaction
@@ -27,6 +28,10 @@ class Etcd(Protocol):
     @property
     def endpoints(self) -> tuple[str, ...]:
         """See :attr:`Client.endpoints <txetcd.Client.endpoints>`."""
+
+    @property
+    def cluster(self) -> Cluster:
+        """See :attr:`Client.cluster <txetcd.Client.cluster>`."""
 
     def stats(self) -> ClientStats:
         """See :meth:`Client.stats <txetcd.Client.stats>`."""
@@ -54,5 +59,15 @@ class Etcd(Protocol):
     def lease(self, time_to_live: int, *, keep_alive: bool) -> Deferred[Lease]:
         """See :meth:`Client.lease <txetcd.Client.lease>`."""
 
-    def watcher(self, keys: Keys, *, start_revision: Optional[int]) -> Watch:
+    def time_to_live(self, lease_id: int) -> Deferred[int]:
+        """See :meth:`Client.time_to_live <txetcd.Client.time_to_live>`."""
+
+    def watcher(
+        self,
+        keys: Keys,
+        *,
+        start_revision: Optional[int],
+        return_previous: Optional[bool] = None,
+        on_compacted: str = "raise",
+    ) -> Watch:
         """See :meth:`Client.watcher <txetcd.Client.watcher>`."""

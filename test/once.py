@@ -56,6 +56,23 @@ def increments(history: History, key: bytes) -> Iterator[int]:
         before = after
 
 
+def transfers(history: History, accounts: KeySet) -> Iterator[int]:
+    """
+    What was transferred between accounts, one time after the other, since they were opened all at once.
+
+    :raises ValueError: for a revision that changes the total.
+    """
+    balances: dict[bytes, int] = {}
+    for revision, events in groupby(history.matching(accounts), lambda event: event.mod_revision):
+        after = {**balances, **{event.key: int(event.value) for event in events}}
+        changes = [balance - balances[account] for account, balance in after.items()] if balances else [0]
+        if sum(changes):
+            raise ValueError(f"at {revision} the total has changed by {sum(changes)}")
+        if balances:
+            yield max(changes)
+        balances = after
+
+
 @attrs.define
 class Queued:
     """

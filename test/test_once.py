@@ -9,7 +9,7 @@ from typing import Any, Optional
 from twisted.trial.unittest import SynchronousTestCase
 
 from test.history import Fate
-from test.once import Queued, complaints, fates, increments
+from test.once import Queued, complaints, fates, increments, transfers
 from txetcd import Event, KeySet, KeyValue
 from txetcd.testing import History
 
@@ -51,6 +51,18 @@ class OnceTests(SynchronousTestCase):
     def test_increments(self) -> None:
         past = history((2, b"n", b"5"), (3, b"other", b"1"), (4, b"n", b"12"), (5, b"n", b"10"))
         self.assertEqual(list(increments(past, b"n")), [5, 7, -2])
+
+
+class TransferTests(SynchronousTestCase):
+    """What has happened to accounts."""
+
+    def test_transfers(self) -> None:
+        opened = [(2, b"q/a", b"10"), (2, b"q/b", b"10"), (2, b"q/c", b"0")]
+        past = history(*opened, (3, b"q/a", b"3"), (3, b"q/b", b"17"), (4, b"q/b", b"-1"), (4, b"q/c", b"18"))
+        self.assertEqual(list(transfers(past, ITEMS)), [7, 18])
+        past.add(Event("put", KeyValue(b"q/a", b"4", 2, 2, 5)))
+        error = self.assertRaises(ValueError, list, transfers(past, ITEMS))
+        self.assertEqual(str(error), "at 5 the total has changed by 1")
 
 
 class QueuedTests(SynchronousTestCase):

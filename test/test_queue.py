@@ -84,6 +84,12 @@ class OrderTests(StoreCase):
             expected += values
         self.assertEqual([self.now(queue.get()) for _ in range(400)], expected)
 
+    def test_none_at_once(self) -> None:
+        """Nothing is asked for, then."""
+        self.now(self.queue().put_all([]))
+        self.now(self.queue(PriorityQueue).put_all([], 0))
+        self.assertEqual(self.store.done, [])
+
     def test_most_urgent_first(self) -> None:
         queue = self.queue(PriorityQueue)
         for priority, value in ((7, b"d"), (0, b"a"), (65535, b"f"), (7, b"e")):

@@ -21,6 +21,7 @@ from twisted.internet.task import deferLater, react
 from twisted.protocols.basic import LineOnlyReceiver
 
 from txetcd import (
+    STM,
     Client,
     Comp,
     Counter,
@@ -49,6 +50,9 @@ RESOURCE = b"resource"
 
 LIMIT = 2
 """How many may hold the semaphore."""
+
+ACCOUNTS = 10
+"""Between which there are transfers."""
 
 TIME_TO_LIVE = 2
 """The shortest that etcd grants, with its own timing."""
@@ -351,6 +355,31 @@ class OfWorkQueue(OfQueue):
         report("done")
 
 
+class OfSTM(Contender):
+    """``etcd.atomically()``: transfers between accounts, each of an amount of its own."""
+
+    clients = 2
+
+    async def turn(self) -> None:
+        amount = self.number()
+        payer, payee = self.random.sample(range(ACCOUNTS), 2)
+
+        async def transfer(stm: STM) -> None:
+            for number, change in ((payer, -amount), (payee, amount)):
+                account = account_of(number)
+                stm.set(account, b"%d" % (int(await stm.get(account) or 0) + change))
+
+        isolation = self.random.choice(["SerializableSnapshot", "Serializable", "RepeatableReads"])
+        await self.once([amount], self.etcd.atomically(transfer, isolation))
+        report("done")
+        await self.pause(0.05)
+
+
+def account_of(number: int) -> bytes:
+    """The key of an account."""
+    return NAME + b"/%d" % number
+
+
 RECIPES: dict[str, type[Contender]] = {
     "counter": OfCounter,
     "election": OfElection,
@@ -359,6 +388,7 @@ RECIPES: dict[str, type[Contender]] = {
     "readers and writers": OfReadWriteLock,
     "semaphore": OfSemaphore,
     "sequence": OfSequence,
+    "stm": OfSTM,
     "work queue": OfWorkQueue,
 }
 

@@ -125,9 +125,13 @@ class ContentionCase(ClusterCase):
         self.workers: list[Worker] = []
         self.all_workers: list[Worker] = []
         self.addCleanup(self.kill_all)
+        await self.prepare()
         for number in range(CONTENDERS):
             proxies = [await self.proxy_to(member) for member in self.cluster.members]
             self.workers.append(self.new_worker(f"{number}.0", proxies))
+
+    async def prepare(self: Any) -> None:
+        """What must be there before they begin."""
 
     async def proxy_to(self: Any, member: EtcdProcess) -> FaultyProxy:
         proxy = FaultyProxy(self.reactor, member.url, seed=SEED)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from test.once import Queued, complaints, fates, increments
+from test.once import Queued, complaints, fates, increments, transfers
 from test.real.base import on_every_server_at_length
-from test.real.contender import NAME, RESOURCE
+from test.real.contender import ACCOUNTS, NAME, RESOURCE, account_of
 from test.real.contention import ContentionCase
-from txetcd import KeySet
+from txetcd import KeySet, OpSet, Transaction
 from txetcd.testing import History, LockRecord
 
 ITEMS = KeySet(NAME + b"/", prefix=True)
@@ -48,6 +48,22 @@ class SequenceContention(ContentionCase):
         numbers = [reported["number"] for _, reported in self.told("numbered")]
         self.assertEqual(len(numbers), len(set(numbers)))
         self.sum_up(f"{len(numbers)} numbers of {max(numbers)}")
+
+
+@on_every_server_at_length()
+class STMContention(OnceCase):
+    """``etcd.atomically()``: what ten clients transfer between ten accounts leaves the total as it is, at any time."""
+
+    recipe = "stm"
+
+    async def prepare(self: Any) -> None:
+        await self.etcd.transact(Transaction([], [OpSet(account_of(number), b"0") for number in range(ACCOUNTS)]))
+
+    async def test_total(self: Any) -> None:
+        happened = list(transfers(await self.contend(), ITEMS))
+        self.assertEqual(self.complaints(happened), [])
+        unknown = [reported for _, reported in self.told("not done") if reported["maybe_applied"]]
+        self.sum_up(f"{len(happened)} transfers, of {len(unknown)} others it is not known whether they were made")
 
 
 class Queues(OnceCase):

@@ -371,6 +371,34 @@ class LostAnswerTests(StoreCase):
         self.assertEqual([self.now(queue.get()) for _ in range(4)], [b"1", b"2", b"3", b"4"])
         self.assertEqual(self.now(queue.size()), 0)
 
+    def test_put_that_is_carried_out_late(self) -> None:
+        """When it was put once more, and taken: it is not there again."""
+        for cls, options in ((Queue, {}), (PriorityQueue, {"priority": 1})):
+            queue = self.queue(cls)
+            self.now(queue.put(b"before", **options))
+            putting = queue.put(b"a", **options)
+            self.store.step(DELAY)
+            self.store.settle(1)
+            self.successResultOf(putting)
+            self.assertEqual([self.now(queue.get()) for _ in range(2)], [b"before", b"a"])
+            self.store.catch_up()
+            self.assertEqual(self.now(queue.size()), 0)
+
+    def test_get_among_what_others_do(self) -> None:
+        """Before it, and after it."""
+        queue, other = self.queue(), self.queue()
+        self.now(queue.put_all([b"a", b"b"]))
+        getting = queue.get()
+        self.store.step()
+        with self.store.silent(0):
+            self.now(other.put(b"c"))
+        self.store.step(LOSE)
+        with self.store.silent(0):
+            self.assertEqual(self.now(other.get()), b"b")
+        self.store.settle(1)
+        self.assertEqual(self.successResultOf(getting), b"a")
+        self.assertEqual(self.now(queue.get()), b"c")
+
     def test_get(self) -> None:
         for cls, options in ((Queue, {}), (PriorityQueue, {"priority": 1})):
             for fate in (LOSE, DROP, DELAY):

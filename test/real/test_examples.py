@@ -22,6 +22,7 @@ SAYS = {
     "cluster.py": "now another one leads\nnot there: True\n",
     "config.py": "then: {'colour': 'green', 'size': 'large'}\nchanged: size = (gone)\nat last: {'colour': 'green'}\n",
     "coroutine.py": "b'0'\n",
+    "counters.py": "visits: 100\ninvoices: 1 2 102 3\nreserved: range(103, 113)\n",
     "faulty_proxy.py": "an answer is lost: maybe applied: True; the server has version 1\n"
     "nobody is there: maybe applied: False; the server has version 1\n"
     "silence: no answer within 0.5 seconds\n",
@@ -31,6 +32,7 @@ SAYS = {
     "many_watches.py": "10000 watches: 1 connection, 100 streams\nhello 0 ... hello 9000\n",
     "metrics.py": 'etcd_client_call_seconds_count{call="KV.Put",outcome="LeaseNotFound"} 1.0\n',
     "put_and_get.py": "not replaced: meanwhile it is b'green'\ndeleted b'example/colour' b'blue'\n",
+    "queues.py": "in order: [b'one', b'two', b'three']\nwaiting: 2\nfirst: b'a heart attack'\nthen: b'a cold'\n",
     "ranges.py": "there are 100 keys\n",
     "service.py": "there: [b'10.0.0.2:80']\ndied: b'other'\nleft: 0\n",
     "stm.py": "{b'anna': b'0', b'berta': b'100'}\ntransfers: 10\nnot enough for 1\n",
@@ -39,6 +41,7 @@ SAYS = {
     "ValueError: b'/config/colour' is not as it was expected - it is b'blue'\n[b'first', b'second']\n",
     "users.py": "but no law: etcdserver: permission denied\nalice is writer\n"
     "a writer may READWRITE KeySet(b'letters/', prefix=True)\n",
+    "work.py": "dies with b'dishes'\ndoes b'laundry'\ndoes b'dishes'\nleft: 0\n",
     "watch.py": "callback: b'example/lamp' deleted; it was b'off'\nloop: revision ",
 }
 
@@ -85,6 +88,9 @@ class Examples(RealCase):
     async def test_coroutine(self: Any) -> None:
         await self.run_example("coroutine.py")
 
+    async def test_counters(self: Any) -> None:
+        await self.run_example("counters.py")
+
     async def test_faulty_proxy(self: Any) -> None:
         await self.run_example("faulty_proxy.py")
 
@@ -106,6 +112,9 @@ class Examples(RealCase):
     async def test_put_and_get(self: Any) -> None:
         await self.run_example("put_and_get.py")
 
+    async def test_queues(self: Any) -> None:
+        await self.run_example("queues.py")
+
     async def test_ranges(self: Any) -> None:
         await self.run_example("ranges.py")
 
@@ -126,3 +135,6 @@ class Examples(RealCase):
 
     async def test_watch(self: Any) -> None:
         await self.run_example("watch.py")
+
+    async def test_work(self: Any) -> None:
+        await self.run_example("work.py")

@@ -233,6 +233,15 @@ class SessionTests(ContestCase):
         self.failureResultOf(acquiring, Closed)
         self.assert_idle()
 
+    def test_client_closed_in_an_outage(self) -> None:
+        """Also when nothing is asked just then."""
+        _, acquiring = self.waiting()
+        self.transport.live[0].say(WatchResponse(canceled=True, compact_revision=99))
+        self.transport.asked()
+        self.successResultOf(self.client.close())
+        self.assertIn("the client is closed", str(self.failureResultOf(acquiring, Closed).value))
+        self.assert_idle()
+
     def test_misuse(self) -> None:
         """What is no session, or none that has begun: nothing is sent."""
         wrong: Any = b"session"

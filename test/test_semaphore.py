@@ -183,7 +183,7 @@ class LimitTests(SemaphoreCase):
             )
 
     def test_misuse(self) -> None:
-        limits: list[Any] = [(0, ValueError), (-1, ValueError), (10_001, ValueError), ("2", TypeError), (True, TypeError)]
+        limits: list[Any] = [(0, ValueError), (-1, ValueError), (10_001, ValueError), ("2", TypeError), (1., TypeError)]
         for limit, wanted in limits:
             error = self.assertRaises(wanted, Semaphore, self.client, b"name", limit)
             self.assertIn("limit", str(error))

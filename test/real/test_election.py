@@ -9,8 +9,9 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 
 from test.real.base import RealCase, on_every_server
+from test.real.test_auth import AuthCase
 from test.real.test_interop import InteropCase, Running
-from txetcd import Election, Expired, KeySet, OpSet, Session, Timeout, Transaction
+from txetcd import Election, Expired, KeySet, OpSet, PermissionDenied, Session, Timeout, Transaction
 from txetcd.errors import NoElectionLeader, NotElectionLeader, SessionExpired
 
 
@@ -254,6 +255,22 @@ class Elections(ElectionCase):
         await self.etcd.get(self.name)
         await self.assertFailure(election.resign(), Expired)
         await election_lost
+
+
+@on_every_server()
+class WithAuth(AuthCase):
+    """Somebody who may do no more than what an election takes."""
+
+    async def test_election_with_auth_enabled(self: Any) -> None:
+        await self.secure()
+        election = await Election(self.alice, b"alice/election").campaign(b"abc")
+        async with Election(self.alice, b"alice/election").observe() as leaders:
+            self.assertEqual((await self.soon(leaders.__anext__())).value, b"abc")
+            await election.proclaim(b"def")
+            self.assertEqual((await self.soon(leaders.__anext__())).value, b"def")
+        await election.resign()
+        await self.assertFailure(Election(self.alice, b"others").campaign(b"abc"), PermissionDenied)
+        self.assertEqual(await self.root.leases(), [])
 
 
 @on_every_server()

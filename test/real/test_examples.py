@@ -23,6 +23,7 @@ SAYS = {
     "config.py": "then: {'colour': 'green', 'size': 'large'}\nchanged: size = (gone)\nat last: {'colour': 'green'}\n",
     "coroutine.py": "b'0'\n",
     "counters.py": "visits: 100\ninvoices: 1 2 102 3\nreserved: range(103, 113)\n",
+    "election.py": "both are done\n",
     "faulty_proxy.py": "an answer is lost: maybe applied: True; the server has version 1\n"
     "nobody is there: maybe applied: False; the server has version 1\n"
     "silence: no answer within 0.5 seconds\n",
@@ -34,6 +35,9 @@ SAYS = {
     "put_and_get.py": "not replaced: meanwhile it is b'green'\ndeleted b'example/colour' b'blue'\n",
     "queues.py": "in order: [b'one', b'two', b'three']\nwaiting: 2\nfirst: b'a heart attack'\nthen: b'a cold'\n",
     "ranges.py": "there are 100 keys\n",
+    "rwlock.py": "written alone; there are 1 who hold it or wait for it\nanna reads b'page 7'\nwithout waiting: True\n",
+    "semaphore.py": "left: 0\nlimit of the semaphore b'example/downloads' must be 1, as of all who contend for it now,"
+    " not 3\n",
     "service.py": "there: [b'10.0.0.2:80']\ndied: b'other'\nleft: 0\n",
     "stm.py": "{b'anna': b'0', b'berta': b'100'}\ntransfers: 10\nnot enough for 1\n",
     "transaction.py": "{b'example/account/mine': b'70', b'example/account/yours': b'30'}\nnot poor enough: b'70'\n",
@@ -91,6 +95,9 @@ class Examples(RealCase):
     async def test_counters(self: Any) -> None:
         await self.run_example("counters.py")
 
+    async def test_election(self: Any) -> None:
+        await self.run_example("election.py")
+
     async def test_faulty_proxy(self: Any) -> None:
         await self.run_example("faulty_proxy.py")
 
@@ -117,6 +124,12 @@ class Examples(RealCase):
 
     async def test_ranges(self: Any) -> None:
         await self.run_example("ranges.py")
+
+    async def test_rwlock(self: Any) -> None:
+        await self.run_example("rwlock.py")
+
+    async def test_semaphore(self: Any) -> None:
+        await self.run_example("semaphore.py")
 
     async def test_service(self: Any) -> None:
         await self.run_example("service.py")

@@ -39,10 +39,22 @@ from txetcd._messages import (
     LeaseGrantResponse,
     LeaseLeasesResponse,
     LeaseStatus,
+    LeaseTimeToLiveRequest,
+    LeaseTimeToLiveResponse,
     WatchCreateRequest,
     WatchResponse,
 )
-from txetcd.errors import Closed, Compacted, Error, NoLeader, OutcomeUnknown, PermissionDenied, Timeout, Unavailable
+from txetcd.errors import (
+    Closed,
+    Compacted,
+    Error,
+    LeaseNotFound,
+    NoLeader,
+    OutcomeUnknown,
+    PermissionDenied,
+    Timeout,
+    Unavailable,
+)
 from txetcd.values import Event, Header, KeyValue, Outcome, Range, Revision, Success
 from txetcd.watch import Watch
 
@@ -128,6 +140,16 @@ class KeyTests(ClientCase):
         patient = fake_client(self.clock, self.transport, 500.0)
         self.sends(patient.compact(5, True), schema.COMPACT, CompactionRequest(5, True), answer)
         self.assertEqual(self.transport.calls[-1].timeout, 500.0)
+
+    def test_time_to_live(self) -> None:
+        request = LeaseTimeToLiveRequest(7)
+        answer = LeaseTimeToLiveResponse(Header(), 7, 42)
+        self.assertEqual(self.sends(self.client.time_to_live(7), schema.LEASE_TIME_TO_LIVE, request, answer), 42)
+        asking = self.client.time_to_live(7)
+        self.transport.next(schema.LEASE_TIME_TO_LIVE).reply(LeaseTimeToLiveResponse(Header(), 7, -1))
+        error = self.failureResultOf(asking, LeaseNotFound).value
+        self.assertEqual(str(error), f"Lease.LeaseTimeToLive at {URL}: there is no lease 7")
+        self.assertRaises(TypeError, self.client.time_to_live, None)
 
     def test_leases(self) -> None:
         """Their ids."""

@@ -56,7 +56,10 @@ class Granted(LeaseCase):
         remaining = await lease.remaining()
         # the server cuts the seconds
         self.assertTrue(59 - (self.reactor.seconds() - began) <= remaining <= 60, remaining)
+        told = await self.etcd.time_to_live(lease.lease_id)
+        self.assertTrue(59 - (self.reactor.seconds() - began) <= told <= 60, told)
         await lease.revoke()
+        await self.assertFailure(self.etcd.time_to_live(lease.lease_id), LeaseNotFound)
 
     async def test_id_of_our_own(self: Any) -> None:
         """Any of 63 bits does, for whatever there is."""

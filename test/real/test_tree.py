@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
 from test.real.base import QUICK, RealCase, on_every_server
 from test.real.test_faults import FaultCase
-from txetcd import Node, Timeout, Tree
+from txetcd import Compacted, Node, Timeout, Tree
 from txetcd._schema import TXN
 from txetcd.errors import (
     DirectoryNotEmpty,
@@ -284,6 +284,13 @@ class Waiting(TreeCase):
         self.assertEqual(hidden.key, b"/d/_hidden/x")
         self.assertEqual((await self.soon(self.tree.wait(b"/", index=revision))).key, b"/d/e/deep")
 
+    async def test_compacted(self: Any) -> None:
+        """What has happened from an index on cannot be told any more: nobody waits for it in vain."""
+        first = await self.tree.set(b"/a", b"1")
+        await self.tree.delete(b"/a")
+        await self.etcd.compact((await self.tree.set(b"/b", b"1")).index)
+        await self.assertFailure(self.tree.wait(b"/a", index=first.index + 1), Compacted)
+
     async def test_in_vain(self: Any) -> None:
         before = await self.watchers()
         error = await self.assertFailure(self.tree.wait(b"/a", timeout=0.2), Timeout)
@@ -310,6 +317,24 @@ class LostAnswers(FaultCase, TreeCase):
     async def start(self: Any) -> None:
         await FaultCase.start(self)
         self.tree = Tree(self.away, self.key(b"root"))
+
+    async def test_wait_through_an_outage(self: Any) -> None:
+        """What happens meanwhile is told afterwards, even if it was compacted away."""
+        there = Tree(self.etcd, self.tree.root)
+        await there.set(b"/a", b"1")
+        before = await self.watchers()
+        waiting = self.tree.wait(b"/a")
+
+        async def has_begun() -> bool:
+            return bool(await self.watchers() >= before + 2)
+
+        await self.until(has_begun)
+        await self.proxy.stop()
+        await there.delete(b"/a")
+        await self.etcd.compact((await there.set(b"/b", b"1")).index)
+        await self.proxy.start()
+        gone = await self.soon(waiting)
+        self.assertEqual((gone.key, gone.is_deleted), (b"/a", True))
 
     async def test_set(self: Any) -> None:
         await self.warm_up()

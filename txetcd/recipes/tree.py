@@ -486,8 +486,9 @@ class Tree:
         :param index: look for the first change from this revision on (``int``), as ``node.index + 1``; by default, for
             one after the server has begun to watch, which takes a moment.
         :returns: a Deferred that fires with the :class:`~txetcd.Node`, which may be one in the directory.
-            Its ``action`` is ``"set"`` or ``"delete"``, also if it has expired. It fails with :class:`~txetcd.Timeout`.
-            Cancelling it ends the watch as well.
+            Its ``action`` is ``"set"`` or ``"delete"``, also if it has expired. It fails with :class:`~txetcd.Timeout`;
+            with :class:`~txetcd.Compacted` if nobody can tell any more what was at the *index*: then look what there
+            is. Cancelling it ends the watch as well.
         """
         check_path("path", path)
         check_optional_int("index", index)
@@ -499,7 +500,9 @@ class Tree:
         prefix = self._inside(path)
         own = [] if path == SLASH else [self._key(path)]
         keys = [*own, KeySet(prefix, prefix=True) if is_deep else prefix]
-        watch = self._etcd.watcher(keys, start_revision=index, return_previous=True, on_compacted="resync")
+        # without an index, the keys that are there at the beginning are known, and so which of them are gone
+        on_compacted = "resync" if index is None else "raise"
+        watch = self._etcd.watcher(keys, start_revision=index, return_previous=True, on_compacted=on_compacted)
         try:
             async for event in watch:
                 if not is_hidden(event.key[len(prefix) :]):

@@ -240,7 +240,7 @@ class ContentionCase(ClusterCase):
             await fault()
             self.happened[fault.__name__] += 1
             await self.until(self.is_well)
-            await self.pass_seconds(0.2 + 0.5 * self.random.random())
+            await self.pass_seconds(0.5 + self.random.random())
 
     async def suffer(self: Any) -> None:
         """All that can happen: to a process and to a member at a time, and to all connections."""

@@ -36,6 +36,13 @@ CONTENDERS = 5
 EXPIRY = TIME_TO_LIVE + 2.5
 """Seconds after which a lease that is not renewed is gone, as a rule: etcd looks twice in a second."""
 
+LATE_REVOCATIONS = 3.0
+"""
+Seconds after a leader that was suspended goes on, in which it may still have leases revoked that another one has renewed
+meanwhile: so does every etcd (its issue 15247; since 3.4.31 and 3.5.13 less often). Their owners learn that when they
+renew them next.
+"""
+
 ROOT = Path(__file__).resolve().parents[2]
 
 T = TypeVar("T")
@@ -121,6 +128,7 @@ class ContentionCase(ClusterCase):
         self.cluster = await self.own_cluster()
         self.etcd = self.cluster_client(self.cluster)
         self.happened: Counter[str] = Counter()
+        self.excused_until = 0.0
         self.reports: list[tuple[str, dict[str, Any]]] = []
         self.workers: list[Worker] = []
         self.all_workers: list[Worker] = []
@@ -139,13 +147,17 @@ class ContentionCase(ClusterCase):
         return await proxy.start()
 
     def new_worker(self: Any, who: str, proxies: list[FaultyProxy]) -> Worker:
-        worker = Worker(who, proxies, lambda worker, told: self.reports.append((worker.who, told)))
+        worker = Worker(who, proxies, self.note)
         seed = str(SEED * 1000 + len(self.all_workers))
         arguments = [self.recipe, who, seed, *(self.spoken(proxy.url) for proxy in proxies)]
         command = [sys.executable, "-m", "test.real.contender", *arguments]
         self.reactor.spawnProcess(worker, sys.executable, command, dict(os.environ), str(ROOT))
         self.all_workers.append(worker)
         return worker
+
+    def note(self: Any, worker: Worker, reported: dict[str, Any]) -> None:
+        is_excused = self.reactor.seconds() < self.excused_until
+        self.reports.append((worker.who, {**reported, "is_excused": is_excused}))
 
     def kill_all(self: Any) -> Deferred[Any]:
         return gatherResults([worker.kill() for worker in self.all_workers if not worker.ended.called])
@@ -203,7 +215,9 @@ class ContentionCase(ClusterCase):
         leader = await self.leader()
         leader.pause()
         await self.pass_seconds(3)
+        self.excused_until = float("inf")
         leader.resume()
+        self.excused_until = self.reactor.seconds() + LATE_REVOCATIONS
 
     async def connections_cut(self: Any) -> None:
         """Those of all, in what they ask and in what they are answered, so that nobody knows what was done."""
@@ -302,6 +316,11 @@ class ContentionCase(ClusterCase):
     def told(self: Any, what: str) -> list[tuple[str, dict[str, Any]]]:
         """What they have reported of one kind, in this order, and who."""
         return [(who, reported) for who, reported in self.reports if reported["what"] == what]
+
+    def check_beliefs(self: Any) -> None:
+        """Nobody who was refused has believed that he held it still, unless it was taken from him without reason."""
+        refused = [(who, told) for who, told in self.told("refused") if told["believes"] and not told["is_excused"]]
+        self.assertEqual(refused, [])
 
     def sum_up(self: Any, what: str) -> None:
         """Says what was survived, to those who have asked for a long run."""

@@ -77,10 +77,8 @@ class Holders(ContentionCase):
         owners = {hold.token: hold.who for hold in record.holds}
         for who, reported in self.told("got"):
             self.assertEqual(owners.setdefault(reported["token"], who), who)
-        # nobody believes in it longer than the store does
-        refused = self.told("refused")
-        self.assertEqual([one for one in refused if one[1]["believes"]], [])
-        self.assertNotEqual(refused, [])
+        self.check_beliefs()
+        self.assertNotEqual(self.told("refused"), [])
         self.assertEqual(self.told("accepted late"), [])
 
     def outside(self: Any) -> int:

@@ -38,9 +38,9 @@ EXPIRY = TIME_TO_LIVE + 2.5
 
 LATE_REVOCATIONS = 3.0
 """
-Seconds after a leader that was suspended goes on, in which it may still have leases revoked that another one has renewed
-meanwhile: so does every etcd (its issue 15247; since 3.4.31 and 3.5.13 less often). Their owners learn that when they
-renew them next.
+Seconds after a leader that was suspended goes on, in which it may still have leases revoked that another one renews by
+now: so does every etcd (its issue 15247; since 3.4.31 and 3.5.13 less often). Their owners learn that when they renew
+them next.
 """
 
 ROOT = Path(__file__).resolve().parents[2]

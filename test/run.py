@@ -45,7 +45,7 @@ PARTS = 3 if platform.python_implementation() == "PyPy" else 5
 #: The real tests that take minutes, the slowest first: each part has some of them, and begins with them.
 SLOWEST = (
     "test_partition", "test_lease", "test_failover", "test_watch", "test_faults",
-    "test_testing", "test_maintenance", "test_lock", "test_cluster", "test_cli",
+    "test_testing", "test_contention", "test_maintenance", "test_lock", "test_cluster", "test_cli",
     "test_errors", "test_fire", "test_cancel", "test_examples", "test_guide",
 )  # fmt: skip
 

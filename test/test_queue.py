@@ -67,6 +67,12 @@ class OrderTests(QueueCase):
             expected += values
         self.assertEqual([self.done(queue.get()) for _ in range(400)], expected)
 
+    def test_none_at_once(self) -> None:
+        """Nothing is asked for, then."""
+        self.done(self.queue().put_all([]))
+        self.done(self.queue(PriorityQueue).put_all([], 0))
+        self.assertEqual(self.store.history, [])
+
     def test_most_urgent_first(self) -> None:
         queue = self.queue(PriorityQueue)
         for priority, value in ((7, b"d"), (0, b"a"), (65535, b"f"), (7, b"e")):

@@ -57,6 +57,10 @@ class HoldingTests(WorkCase):
         self.assertEqual(repr(item), f"<HeldItem {item.key!r} DONE>")
         self.assert_nothing_left()
 
+    def test_none_at_once(self) -> None:
+        self.done(self.work().put_all([]))
+        self.assertEqual(self.store.history, [])
+
     def test_given_back(self) -> None:
         """At its place, to whoever asks next."""
         queue = self.with_items(b"a", b"b")

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
 from test.real.base import on_every_server_at_length
+from test.real.contention import each_then_any
 from test.real.independent import Independent
 from test.real.test_auth import ALICE, ROOT, set_up_users
 from test.real.test_cluster import ClusterCase
@@ -369,9 +370,7 @@ class Endurance(ClusterCase):
             self.cut, self.black_holed, self.killed, self.leader_killed, self.restarted, self.paused, self.moved,
             self.token_expired, self.all_tokens_expired,
         ]  # fmt: skip
-        due = list(kinds)
-        while due or self.reactor.seconds() < end:
-            fault = due.pop(self.random.randrange(len(due))) if due else self.random.choice(kinds)
+        for fault in each_then_any(self.random, kinds, lambda: self.reactor.seconds() < end):
             await fault()
             self.happened[fault.__name__] += 1
             await self.until(self.is_well)

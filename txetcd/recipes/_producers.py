@@ -43,9 +43,10 @@ class Putting:
         self._fenced_at = 0
 
     async def put(self, values: Sequence[bytes]) -> None:
-        """All of them at once, in their order."""
+        """All of them at once, in their order; if there are none, nothing is asked."""
         stem = self._prefix + new_token()
-        await self.put_at([(stem + b"-%03d" % number, value) for number, value in enumerate(values)], SETTLE)
+        if values:
+            await self.put_at([(stem + b"-%03d" % number, value) for number, value in enumerate(values)], SETTLE)
 
     async def put_at(self, items: Sequence[tuple[bytes, bytes]], settle: Optional[float]) -> None:
         """Under these keys, which nobody else writes."""
@@ -99,9 +100,10 @@ class NumberedPutting:
         self._priorities: dict[int, _Priority] = {}
 
     async def put(self, priority: int, values: Sequence[bytes]) -> None:
-        """All of them at once, in their order."""
+        """All of them at once, in their order; if there are none, nothing is asked."""
         async with self._turn:
-            await self._put(priority, values)
+            if values:
+                await self._put(priority, values)
 
     async def _put(self, priority: int, values: Sequence[bytes]) -> None:
         head = self._order.of(priority)

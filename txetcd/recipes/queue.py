@@ -5,7 +5,7 @@ Queues that any number of producers and consumers share.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Optional
+from typing import Optional
 
 from twisted.internet.defer import Deferred
 
@@ -117,8 +117,7 @@ class Queue:
         :param values: the items, up to 100 (a list of ``bytes``).
         :returns: a Deferred as of :meth:`put`: it fires with ``None``.
         """
-        items = check_items(values)
-        return Deferred.fromCoroutine(_all(self._putting.put(items) if items else None))
+        return Deferred.fromCoroutine(self._putting.put(check_items(values)))
 
     def get(self, timeout: Optional[float] = None) -> Deferred[bytes]:
         """
@@ -195,7 +194,7 @@ class PriorityQueue:
         """
         items = check_items(values)
         check_int("priority", priority, MOST_URGENT, LEAST_URGENT)
-        return Deferred.fromCoroutine(_all(self._putting.put(priority, items) if items else None))
+        return Deferred.fromCoroutine(self._putting.put(priority, items))
 
     def get(self, timeout: Optional[float] = None) -> Deferred[bytes]:
         """
@@ -216,11 +215,6 @@ class PriorityQueue:
 
     def __repr__(self) -> str:
         return f"<PriorityQueue {self.name!r}>"
-
-
-async def _all(putting: Any) -> None:
-    if putting is not None:
-        await putting
 
 
 def _value(kv: KeyValue) -> bytes:

@@ -49,6 +49,8 @@ and when the network between the members fails, while each still answers its cli
             ...
 
 Whether what a watch has told is what has happened, all of it and nothing twice: :class:`WatchRecord`.
+Whether a lock was held by one at a time, in the order of asking: :class:`LockRecord`, of
+:mod:`txetcd.testing.lockcheck`.
 
 POSIX only: the servers are controlled with signals.
 """
@@ -59,7 +61,9 @@ from ._identity import namespace
 from ._process import EtcdProcess
 from ._proxy import FaultyProxy
 from ._relay import ProxyConnection
-from ._watchcheck import History, Violation, WatchRecord
+from ._violation import Violation
+from ._watchcheck import History, WatchRecord
+from .lockcheck import LockRecord
 
 __all__ = [
     "EtcdCluster",
@@ -68,6 +72,7 @@ __all__ = [
     "EtcdProcess",
     "FaultyProxy",
     "History",
+    "LockRecord",
     "ProxyConnection",
     "Violation",
     "WatchRecord",

@@ -13,28 +13,10 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Any, Optional, Union
 
-import attrs
-
 from .._check import check_all
 from ..keyset import KeySet
 from ..values import Event, KeyValue
-
-
-@attrs.frozen
-class Violation:
-    """
-    A promise that was broken.
-
-    :ivar guarantee: which one (``str``): ``"filter"``, ``"ordered"``, ``"unique"``, ``"atomic"``, ``"bookmarkable"``,
-        ``"resumable"``, ``"reliable"``, ``"is-create"`` or ``"previous"``.
-    :ivar what: how, in words (``str``).
-    """
-
-    guarantee: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.guarantee}: {self.what}"
+from ._violation import Violation, check_none
 
 
 class History:
@@ -140,6 +122,9 @@ class WatchRecord:
         ...
         record.check(History.of_etcdctl(printed))
 
+    The guarantees are ``"filter"``, ``"ordered"``, ``"unique"``, ``"atomic"``, ``"bookmarkable"``, ``"resumable"``,
+    ``"reliable"``, ``"is-create"`` and ``"previous"``.
+
     :param keys: what is watched (``bytes`` or :class:`~txetcd.KeySet`).
     :param start_revision: as the watch was told; without one it begins behind the first bookmark.
     :param filters: as the watch was told.
@@ -173,10 +158,7 @@ class WatchRecord:
 
         :raises AssertionError: if a promise was broken; it tells which ones.
         """
-        found = self.violations(history)
-        if found:
-            more = f", and {len(found) - 10} more" if len(found) > 10 else ""
-            raise AssertionError(f"the watch of {self._keys!r}: {'; '.join(map(str, found[:10]))}{more}")
+        check_none(f"the watch of {self._keys!r}", self.violations(history))
 
     def violations(self, history: History) -> list[Violation]:
         """The promises that were broken (``list`` of :class:`Violation`); none, if all is well."""

@@ -261,8 +261,8 @@ class TroubleTests(BarrierCase):
         entering = one.enter()
         self.settle(1)
         self.store.delete(next(iter(self.store.keys)))
-        self.store.put(b"work/ready")
         self.failed(entering, SessionExpired)
+        self.assert_nothing_left()
 
     def test_cancelled(self) -> None:
         """At every moment: nothing is left, and nobody who comes later is kept out."""

@@ -113,7 +113,7 @@ class DoubleBarrier:
     live any more; and one that was suspended may be at work when all others have seen it leave. It notices by
     :meth:`when_lost`.
 
-    To enter costs two calls for a lease, three others, and a watch; to leave, three, and one for each round that is
+    To enter costs two calls for a lease, three others, and two watches; to leave, three, and one for each round that is
     made to wait: the oldest waits for the youngest, all others for the oldest, so that nobody is woken in vain. When
     all have died, the empty key ``name/ready`` stays.
 
@@ -240,13 +240,14 @@ class DoubleBarrier:
                 raise SessionExpired(None, f"{self._what} was deleted while it was waited for")
             if ready.kvs and ready.kvs[0].mod_revision > place.created:
                 return ready.kvs[0].mod_revision
-            await self._until_put(outcome.header.revision + 1)
+            await self._until_news(place, outcome.header.revision + 1)
 
-    async def _until_put(self, revision: int) -> None:
-        watch = self._etcd.watcher(self._ready, start_revision=revision)
+    async def _until_news(self, place: _Place, revision: int) -> None:
+        # one whose place was deleted is not waited for any more
+        watch = self._etcd.watcher([KeySet(self._ready), KeySet(place.key)], start_revision=revision)
         try:
             async for event in watch:
-                if event.is_put:
+                if event.is_put or event.key == place.key:
                     return
         finally:
             watch.stop()

@@ -13,7 +13,7 @@ from test.fakes import run
 from test.memory import ANSWER, DELAY, DROP, LOSE, Store
 from test.properties import PROPERTY
 from test.test_queue import Play, StoreCase
-from txetcd import CompCreated, Error, HeldItem, OutcomeUnknown, Queue, Timeout, Unavailable, WorkQueue
+from txetcd import CompCreated, Error, HeldItem, OutcomeUnknown, PermissionDenied, Queue, Timeout, Unavailable, WorkQueue
 from txetcd.errors import SessionExpired
 from txetcd.recipes._order import PAGE
 
@@ -96,6 +96,22 @@ class HoldingTests(WorkCase):
         self.now(again.done())
         self.assert_nothing_left()
 
+    def test_lost_and_taken_again_by_the_same(self) -> None:
+        """That whoever has lost it says so does not concern who holds it now."""
+        queue = self.with_items(b"a")
+        lost = self.now(queue.take())
+        self.store.expire(self.store.keys[self.store.below(b"__q/held/")[0]].lease)
+        self.clock.advance(20)
+        self.store.settle()
+        again = self.now(queue.take())
+        self.error(lost.done(), SessionExpired)
+        taking = queue.take()
+        self.store.settle(1)
+        self.assertNoResult(taking)
+        self.cancelled(taking)
+        self.now(again.done())
+        self.assert_nothing_left()
+
     def test_session(self) -> None:
         """What is held goes with it, and nothing else."""
         client = self.store.client()
@@ -148,6 +164,9 @@ class HoldingTests(WorkCase):
         self.now(done)
         self.assertRaises(RuntimeError, item.done)
         self.assert_nothing_left()
+
+    def test_nothing_to_put(self) -> None:
+        self.assertIsNone(self.successResultOf(self.work().put_all([])))
 
     def test_many_held(self) -> None:
         """More than are read at a time."""
@@ -276,6 +295,53 @@ class LostAnswerTests(WorkCase):
                 self.store.catch_up()
                 self.assertEqual(self.now(queue.size()), left)
                 self.assert_nothing_left()
+
+    def test_nobody_answers_when_it_is_given_back(self) -> None:
+        """What was taken for nobody, in an outage for which its lease lasts, and as long as it takes."""
+        queue = self.with_items(b"a")
+        taking = queue.take()
+        self.store.step()
+        while [call.rpc.name for call in self.store.waiting][-1:] != ["KV.Txn"]:
+            self.store.step()
+        self.cancelled(taking)
+        self.store.step(ANSWER, -1)
+        for _ in range(120):
+            self.clock.advance(0.5)
+            while self.store.waiting:
+                self.store.step(DROP if self.store.waiting[0].rpc.name == "KV.Txn" else ANSWER)
+        self.store.settle(2)
+        self.assert_nothing_left()
+        self.now(self.now(self.work().take()).done())
+
+    def test_lost_when_it_is_given_back(self) -> None:
+        queue = self.with_items(b"a")
+        taking = queue.take()
+        self.store.step()
+        while [call.rpc.name for call in self.store.waiting][-1:] != ["KV.Txn"]:
+            self.store.step()
+        self.cancelled(taking)
+        self.store.step(ANSWER, -1)
+        for _ in range(140):
+            self.clock.advance(0.5)
+            while self.store.waiting:
+                self.store.step(DROP)
+        for lease in list(self.store.leases):
+            self.store.expire(lease)
+        self.store.settle(2)
+        self.assert_nothing_left()
+        self.now(self.now(queue.take()).done())
+
+    def test_end_that_was_refused(self) -> None:
+        """When it was asked again: it may be done."""
+        queue = self.with_items(b"a")
+        item = self.now(queue.take())
+        ending = item.done()
+        self.store.step(LOSE, -1)
+        self.clock.advance(0.5)
+        self.store.waiting[-1].reply(PermissionDenied(7, "etcdserver: permission denied"))
+        self.assertTrue(self.failureResultOf(ending, PermissionDenied).value.maybe_applied)
+        self.assertIsNone(self.now(item.done()))
+        self.assert_nothing_left()
 
     def test_end_that_was_not_sent(self) -> None:
         """It is held as before."""

@@ -210,7 +210,7 @@ class Store:
             old = self.keys.get(op.key)
             kv = KeyValue(
                 op.key,
-                op.value or b"",
+                old.value if op.ignore_value and old is not None else op.value or b"",
                 1 if old is None else old.version + 1,
                 self.revision if old is None else old.create_revision,
                 self.revision,

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from test.memory import ANSWER, DELAY, DROP, LOSE, Store
 from test.properties import PROPERTY
 from test.test_queue import StoreCase
-from txetcd import Counter, Error, OutcomeUnknown, Sequence, Unavailable
+from txetcd import Closed, Counter, Error, OutcomeUnknown, PermissionDenied, Sequence, Unavailable
 
 
 class CounterTests(StoreCase):
@@ -66,6 +66,28 @@ class CounterTests(StoreCase):
         error = self.failureResultOf(adding, OutcomeUnknown).value
         self.assertIn("compacted away", str(error))
         self.assertEqual(self.now(counter.add(1)), 112)
+
+    def test_refused_when_it_is_asked_again(self) -> None:
+        """Which does not tell what has come of it before."""
+        counter = self.counter()
+        self.now(counter.add(10))
+        adding = counter.add(1)
+        self.store.step(LOSE)
+        self.store.waiting[0].reply(PermissionDenied(7, "etcdserver: permission denied"))
+        error = self.failureResultOf(adding, OutcomeUnknown).value
+        self.assertIn("cannot be found out: KV.Txn at http://etcd.example:2379: etcdserver: permission denied", str(error))
+        self.assertEqual(self.now(counter.value()), 11)
+
+    def test_closed_before_it_is_asked_again(self) -> None:
+        client = self.store.client()
+        counter = Counter(client, b"c")
+        self.now(counter.add(10))
+        adding = counter.add(1)
+        self.store.step(LOSE)
+        self.store.step(DROP)
+        client.close()
+        self.clock.advance(1)
+        self.assertTrue(self.failureResultOf(adding, Closed).value.maybe_applied)
 
     def test_not_sent(self) -> None:
         counter = self.counter()

@@ -284,6 +284,22 @@ class WaitingTests(StoreCase):
             for wanted in (b"a", b"b", b"c", b"d"):
                 self.assertEqual(self.now(queue.get()), wanted)
 
+    def test_put_back_before_what_others_have_put(self) -> None:
+        """Before whatever is there, as an item of Go that was put back before the number 0."""
+        client = self.store.client()
+        for first in (b"0000000000000000", b"-000000000000001", b"-000000000000010", b"!"):
+            queue = self.queue(PriorityQueue)
+            self.now(client.set(b"q/00001/0000000000000000", b"a"))
+            getting = queue.get()
+            self.store.step()
+            self.cancelled(getting)
+            self.store.step()
+            with self.store.silent(-1):
+                self.now(client.set(b"q/00001/" + first, b"b"))
+            self.store.settle()
+            self.assertEqual([self.now(queue.get()) for _ in range(2)], [b"a", b"b"])
+            self.assertEqual(self.now(queue.size()), 0)
+
     def test_taken_for_somebody_else_who_waits_here(self) -> None:
         queue = self.queue()
         self.now(queue.put(b"a"))
@@ -406,6 +422,40 @@ class LostAnswerTests(StoreCase):
                 self.store.catch_up()
                 self.assertEqual(self.now(queue.get()), b"b")
                 self.assertEqual(self.now(queue.size()), 0)
+
+    def test_get_that_is_carried_out_late(self) -> None:
+        """When something came before it, which is gone by then: what it would take is there, and stays."""
+        queue, other = self.queue(PriorityQueue), self.queue(PriorityQueue)
+        self.now(queue.put(b"a", 5))
+        getting = queue.get()
+        self.store.step()
+        self.store.step(DELAY)
+        with self.store.silent(0):
+            self.now(other.put(b"urgent", 0))
+        self.store.settle(1)
+        self.assertEqual(self.successResultOf(getting), b"urgent")
+        self.store.catch_up()
+        self.assertEqual((self.now(other.size()), self.now(other.get())), (1, b"a"))
+
+    def test_get_of_what_was_put_back_before(self) -> None:
+        """The same, of a queue."""
+        queue, other = self.queue(), self.queue()
+        self.now(queue.put_all([b"a", b"b"]))
+        taking = other.get()
+        self.store.step()
+        self.cancelled(taking)
+        # it was taken, and is not put back yet
+        self.store.step()
+        with self.store.silent(1):
+            getting = queue.get()
+            self.store.step()
+            self.store.step(DELAY)
+        with self.store.silent(0):
+            self.store.settle()
+        self.store.settle(1)
+        self.assertEqual(self.successResultOf(getting), b"a")
+        self.store.catch_up()
+        self.assertEqual((self.now(other.size()), self.now(other.get())), (1, b"b"))
 
     def test_get_that_somebody_else_has_got(self) -> None:
         for fate in (DROP, DELAY):

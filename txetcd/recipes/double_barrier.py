@@ -325,7 +325,8 @@ class DoubleBarrier:
             if isinstance(error, CancelledError) and not has_left:
                 raise LeftBehind() from error
             raise
-        await place.standing.give_up(None)
+        # all have left, whatever comes of this
+        await place.standing.take_back(None)
 
     async def _until_all_left(self, place: _Place) -> None:
         seen = await self._look_again()

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from test.fakes import Case
 from test.memory import ANSWER, DELAY, DROP, LOSE, Store
 from test.properties import PROPERTY
-from txetcd import Error, OutcomeUnknown, PriorityQueue, Queue, Session, Timeout
+from txetcd import Error, OutcomeUnknown, PermissionDenied, PriorityQueue, Queue, Session, Timeout
 from txetcd.errors import SessionExpired
 from txetcd.recipes._order import ByPriority, InOrder, gaps
 from txetcd.values import Header, KeyValue, Range
@@ -510,6 +510,20 @@ class LostAnswerTests(StoreCase):
         self.assertTrue(self.failureResultOf(getting, Timeout).value.maybe_applied)
         self.store.settle(1)
         self.assertEqual(self.now(queue.get()), b"a")
+
+
+    def test_timeout_and_what_was_taken_cannot_be_put_back(self) -> None:
+        """It is told that it is gone, perhaps."""
+        queue, other = self.queue(), self.queue()
+        self.now(other.put(b"a"))
+        getting = queue.get(timeout=1)
+        self.store.step()
+        self.clock.advance(1)
+        self.store.step()
+        self.store.waiting[0].reply(PermissionDenied(7, "etcdserver: permission denied"))
+        self.store.settle()
+        self.assertTrue(self.failureResultOf(getting, Timeout).value.maybe_applied)
+        self.assertEqual(self.now(queue.size()), 0)
 
 
 class MisuseTests(StoreCase):

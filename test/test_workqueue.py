@@ -282,6 +282,25 @@ class LostAnswerTests(WorkCase):
         self.now(item.done())
         self.assert_nothing_left()
 
+    def test_take_that_is_carried_out_when_nobody_takes(self) -> None:
+        """On a session, which would hold it as long as it lasts."""
+        client = self.store.client()
+        session = self.begin(client)
+        queue, other = WorkQueue(client, b"q", session=session), self.work()
+        self.now(queue.put(b"a"))
+        taking = queue.take()
+        self.store.step()
+        self.store.step(DELAY)
+        with self.store.silent(0):
+            held = self.now(other.take())
+        self.store.settle(1)
+        self.cancelled(taking)
+        self.now(held.give_back())
+        self.store.catch_up()
+        self.now(self.now(other.take()).done())
+        self.now(session.close())
+        self.assert_nothing_left()
+
     def test_end(self) -> None:
         for end, left in ((HeldItem.done, 0), (HeldItem.give_back, 1)):
             for fate in (LOSE, DROP, DELAY):

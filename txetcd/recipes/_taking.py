@@ -182,7 +182,7 @@ class TakingOut(Taking[KeyValue]):
         )
         try:
             done = await self._journal.submit(
-                txn, token, self._known.revision, spoiler=_touched(items[0]), settle=None
+                txn, token, self._known.revision, spoiler=touched(items[0]), settle=None
             )
         except Error as error:
             if not error.maybe_applied:
@@ -208,7 +208,7 @@ class TakingOut(Taking[KeyValue]):
                 return Failure(OutcomeUnknown(None, f"{kv.key!r} was taken, and its value cannot be read: {error}"))
 
 
-def _touched(kv: KeyValue) -> Transaction:
+def touched(kv: KeyValue) -> Transaction:
     """
     Writes an item as it is: whoever would have taken it by what he has read cannot do so any more. That something came
     before it does not last: it is taken, and then a transaction that is carried out late would find all as it was.

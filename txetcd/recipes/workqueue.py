@@ -26,7 +26,7 @@ from ._name import beside, check_name
 from ._once import OUTAGES, SETTLE, new_token
 from ._order import PAGE, InOrder
 from ._producers import Putting
-from ._taking import Taking
+from ._taking import Taking, touched
 from .queue import TIME_TO_LIVE, check_items, count
 from .session import Session
 
@@ -325,7 +325,7 @@ class _Holding(Taking[HeldItem]):
             [OpGet(hold), OpGet(item.key), *self.look()],
         )
         try:
-            outcome = await self._until_told(txn)
+            outcome = await self._until_told(txn, item)
         except Expired as error:
             if self._leases.is_own:
                 await self._pause()
@@ -345,10 +345,13 @@ class _Holding(Taking[HeldItem]):
         self._held.add((hold, revision))
         return HeldItem(self._etcd, item, hold, revision, lease, self._left)
 
-    async def _until_told(self, txn: Transaction) -> Outcome:
+    async def _until_told(self, txn: Transaction, item: KeyValue) -> Outcome:
         is_in_doubt = False
         while True:
             try:
+                if is_in_doubt:
+                    # or it might be carried out when another has given the item back, and nobody expects it here
+                    await self._etcd.transact(touched(item), idempotent=True)
                 return await self._etcd.transact(txn)
             except OUTAGES as error:
                 is_in_doubt |= error.maybe_applied

@@ -633,7 +633,7 @@ class Play:
 
 def taken_in_order(store: Store) -> bool:
     """Whether the items of a queue went in the order in which they had come."""
-    created = {event.key: (event.mod_revision, event.key) for event in store.history if event.is_put}
+    created = {event.key: (event.kv.create_revision, event.key) for event in store.history if event.is_put}
     gone = [created[event.key] for event in store.history if event.is_delete and event.key.startswith(b"q/")]
     return gone == sorted(gone)
 

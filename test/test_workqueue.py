@@ -13,7 +13,17 @@ from test.fakes import run
 from test.memory import ANSWER, DELAY, DROP, LOSE, Store
 from test.properties import PROPERTY
 from test.test_queue import Play, StoreCase
-from txetcd import CompCreated, Error, HeldItem, OutcomeUnknown, PermissionDenied, Queue, Timeout, Unavailable, WorkQueue
+from txetcd import (
+    CompCreated,
+    Error,
+    HeldItem,
+    OutcomeUnknown,
+    PermissionDenied,
+    Queue,
+    Timeout,
+    Unavailable,
+    WorkQueue,
+)
 from txetcd.errors import SessionExpired
 from txetcd.recipes._order import PAGE
 

@@ -5,25 +5,20 @@ A place in a queue: a key of one's own, on a lease, and how it is given up.
 from __future__ import annotations
 
 import secrets
-from typing import Any, Optional, TypeVar
+from typing import Any, Optional
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from .._backoff import ASK_AGAIN
 from .._context import LeftBehind
-from ..errors import Closed, Error, Expired, OutcomeUnknown, SessionExpired, Timeout, Unavailable
+from ..errors import Closed, Error, Expired, SessionExpired
 from ..lease import Lease, is_left
 from ..ops import Comp, CompCreated, OpDel, Transaction
 from ..values import Outcome
 from ._etcd import Etcd
-from .session import Session
-
-T = TypeVar("T")
-
-_IN_DOUBT = (CancelledError, Unavailable, Timeout, OutcomeUnknown)
-"""After these it is not known whether a key was deleted."""
+from ._outages import OUTAGES, again_after
+from ._shielded import Writing
+from ._until import ending_with
 
 
 class Place:
@@ -100,22 +95,13 @@ class SessionPlace(Place):
         super().__init__(etcd, what, prefix, lease)
         if not is_only_one:
             self.key += b"." + secrets.token_hex(4).encode()
-        self._entered: Deferred[None] = succeed(None)
+        self._entering = Writing()
         self._is_left = False
         self._losers: list[Deferred[None]] = []
 
     def enter(self, entry: Transaction) -> Deferred[Outcome]:
         """As of any other; but it is not cancelled: the key could be written after it was deleted."""
-        entering = super().enter(entry)
-        self._entered = Deferred()
-        result: Deferred[Outcome] = Deferred(lambda cancelled: cancelled.errback(CancelledError()))
-        entering.addBoth(self._done, result)
-        return result
-
-    def _done(self, outcome: Any, result: Deferred[Outcome]) -> None:
-        self._entered.callback(None)
-        if not result.called:
-            result.callback(outcome)
+        return self._entering.begin(super().enter(entry))
 
     def leave(self, timeout: Optional[float] = None) -> Deferred[None]:
         """See :meth:`Place.leave`."""
@@ -125,7 +111,7 @@ class SessionPlace(Place):
         return leaving.addErrback(self._not_left)
 
     async def _leave(self, timeout: Optional[float] = None) -> None:
-        await self._entered
+        await self._entering.when_over()
         comps = [self.guard()] if self.revision else []
         await self._etcd.transact(Transaction(comps, [OpDel(self.key)]), timeout, idempotent=True)
         self._is_left = True
@@ -133,7 +119,7 @@ class SessionPlace(Place):
             lost.cancel()
 
     def _not_left(self, failure: Failure) -> Failure:
-        if failure.check(*_IN_DOUBT):
+        if failure.check(CancelledError, *OUTAGES):
             leaving = ending_with(self.lease, Deferred.fromCoroutine(self._leave_at_last()))
             # whoever has asked for it was told already
             leaving.addErrback(lambda failure: failure.trap(CancelledError, Error) and None)
@@ -143,8 +129,8 @@ class SessionPlace(Place):
         while True:
             try:
                 return await self._leave()
-            except (Unavailable, Timeout, OutcomeUnknown):
-                await deferLater(self._etcd.reactor, ASK_AGAIN)
+            except OUTAGES:
+                await again_after(self._etcd)
 
     def when_lost(self) -> Deferred[None]:
         """See :meth:`Place.when_lost`."""
@@ -162,17 +148,6 @@ class SessionPlace(Place):
         return SessionExpired(None, f"the session of {self._what} was lost while it was waited for")
 
 
-def ending_with(lease: Lease, work: Deferred[T]) -> Deferred[T]:
-    """*work*, which is cancelled when the lease is lost."""
-    lost = lease.when_lost().addCallbacks(lambda _: work.cancel(), lambda _: None)
-
-    def done(result: Any) -> Any:
-        lost.cancel()
-        return result
-
-    return work.addBoth(done)
-
-
 async def lease_of_its_own(etcd: Etcd, time_to_live: int) -> Lease:
     """A lease that is kept alive; one that is granted although this was cancelled is revoked."""
     try:
@@ -180,16 +155,3 @@ async def lease_of_its_own(etcd: Etcd, time_to_live: int) -> Lease:
     except CancelledError:
         # it may still be granted; then it is revoked, but nobody waits for that
         raise LeftBehind() from None
-
-
-def lease_of(session: Session, what: str) -> Lease:
-    """
-    The lease of a session that is alive.
-
-    :raises SessionExpired: if it was lost or closed.
-    :raises RuntimeError: if it has not begun.
-    """
-    lease = session.lease
-    if not session.is_alive:
-        raise SessionExpired(None, f"{what} cannot be had with {session!r}")
-    return lease

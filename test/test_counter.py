@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from test.properties import PROPERTY
 from test.store import ANSWER, DELAY, DROP, LOSE
 from test.test_queue import QueueCase
-from txetcd import Counter, Error, OutcomeUnknown, Sequence, Unavailable
+from txetcd import Closed, Counter, Error, OutcomeUnknown, PermissionDenied, Sequence, Unavailable
 
 
 class CounterTests(QueueCase):
@@ -66,6 +66,28 @@ class CounterTests(QueueCase):
         error = self.failureResultOf(adding, OutcomeUnknown).value
         self.assertIn("compacted away", str(error))
         self.assertEqual(self.done(counter.add(1)), 112)
+
+    def test_refused_when_it_is_asked_again(self) -> None:
+        """Which does not tell what has come of it before."""
+        counter = self.counter()
+        self.done(counter.add(10))
+        adding = counter.add(1)
+        self.clients.step(LOSE)
+        self.clients.waiting[0].reply(PermissionDenied(7, "etcdserver: permission denied"))
+        error = self.failureResultOf(adding, OutcomeUnknown).value
+        self.assertIn("what has come of it cannot be found out: KV.Txn at ", str(error))
+        self.assertEqual(self.done(counter.value()), 11)
+
+    def test_closed_before_it_is_asked_again(self) -> None:
+        client = self.peer().client
+        counter = Counter(client, b"c")
+        self.done(counter.add(10))
+        adding = counter.add(1)
+        self.clients.step(LOSE)
+        self.clients.step(DROP)
+        client.close()
+        self.clock.advance(1)
+        self.assertTrue(self.failureResultOf(adding, Closed).value.maybe_applied)
 
     def test_not_sent(self) -> None:
         counter = self.counter()

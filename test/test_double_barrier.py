@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from test.properties import PROPERTY
 from test.store import Peer, StoreCase
 from txetcd import Closed, DoubleBarrier, PermissionDenied, Session, Timeout
-from txetcd._schema import LEASE_GRANT, LEASE_KEEP_ALIVE, TXN
+from txetcd._schema import LEASE_GRANT, LEASE_KEEP_ALIVE, LEASE_REVOKE, TXN
 from txetcd.errors import SessionExpired, TooManyClients, Unavailable
 from txetcd.recipes.double_barrier import Seen
 from txetcd.values import KeyValue
@@ -261,8 +261,8 @@ class TroubleTests(BarrierCase):
         entering = one.enter()
         self.settle(1)
         self.store.delete(next(iter(self.store.keys)))
-        self.store.put(b"work/ready")
         self.failed(entering, SessionExpired)
+        self.assert_nothing_left()
 
     def test_cancelled(self) -> None:
         """At every moment: nothing is left, and nobody who comes later is kept out."""
@@ -296,6 +296,21 @@ class TroubleTests(BarrierCase):
             self.settle(1)
             self.assertIsNone(self.done(two.leave()))
             self.assert_nothing_left()
+
+    def test_answer_is_lost_when_all_have_left(self) -> None:
+        """Of ending a session: that is done again behind everybody's back, and whoever leaves has left."""
+        (one,) = self.entered(1)
+        leaving = one.leave()
+        peer = self.peers[-1]
+        while not [call for call in peer.transport.waiting if call.rpc is LEASE_REVOKE]:
+            peer.turn()
+        peer.refuse(peer.transport.next(LEASE_REVOKE))
+        while not leaving.called:
+            self.clock.advance(0.5)
+            for call in list(peer.transport.waiting):
+                peer.refuse(call)
+        self.assertIsNone(self.successResultOf(leaving))
+        self.assert_nothing_left()
 
     def test_answers_are_lost(self) -> None:
         """Of everything that writes."""

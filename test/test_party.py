@@ -15,7 +15,7 @@ from test.fakes import run
 from test.properties import PROPERTY
 from test.store import StoreCase
 from txetcd import Party, PermissionDenied, Registration, Session, Timeout
-from txetcd._schema import LEASE_GRANT, LEASE_KEEP_ALIVE, TXN
+from txetcd._schema import LEASE_GRANT, LEASE_KEEP_ALIVE, LEASE_REVOKE, TXN
 from txetcd.errors import Replaced, SessionExpired
 
 
@@ -186,6 +186,47 @@ class BackTests(PartyCase):
             self.peers[0].feed()
         self.settle()
         self.assertTrue(self.successResultOf(joining).is_there)
+
+    def test_answer_is_lost_with_the_session(self) -> None:
+        """What was written without an answer, on a lease that the server believes in for longer, is no other's."""
+        me = self.join()
+        first = self.lease()
+        self.store.delete(b"party/me")
+        self.peers[0].feed()
+        self.peers[0].lose_answer(self.transport.next(TXN))
+        self.peers[0].is_away = True
+        self.settle(65)
+        self.peers[0].is_away = False
+        while first in self.store.leases and len(self.store.leases) < 2 or self.transport.waiting:
+            for call in list(self.transport.waiting):
+                if call.rpc is LEASE_REVOKE:
+                    self.peers[0].refuse(call)
+                else:
+                    self.peers[0].answer(call)
+        self.settle(3)
+        self.assertEqual((self.told, me.is_there), ([True, False, True], True))
+        self.assertEqual(self.store.keys, {b"party/me": b"value"})
+        self.assertNotEqual(self.lease(), first)
+
+    def test_written_late_on_a_lease_that_is_lost(self) -> None:
+        """It is written again, as it goes with that."""
+        me = self.join()
+        other = 7
+        me._leases.add(other)
+        self.store.leases[other] = 60
+        self.store.put(b"party/me", b"value", other)
+        self.settle()
+        self.assertTrue(me.is_there)
+        self.store.expire(other)
+        self.settle()
+        self.assertEqual((self.told, self.store.keys), ([True, False, True], {b"party/me": b"value"}))
+
+    def test_left_by_whoever_has_waited_for_it(self) -> None:
+        """He is not told that it is there any more."""
+        joining = self.party.join(b"me", on_status=self.told.append)
+        joining.addCallback(lambda me: me.leave())
+        self.assertIsNone(self.done(joining))
+        self.assertEqual((self.told, self.store.keys), ([], {}))
 
     def test_history_was_compacted(self) -> None:
         me = self.join()

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from test.properties import PROPERTY
 from test.store import ANSWER, DELAY, DROP, LOSE, Store, StoreCase
-from txetcd import Error, OutcomeUnknown, PriorityQueue, Queue, Timeout
+from txetcd import Error, OutcomeUnknown, PermissionDenied, PriorityQueue, Queue, Timeout
 from txetcd.errors import SessionExpired
 from txetcd.recipes._order import ByPriority, InOrder, gaps
 from txetcd.values import Header, KeyValue, Range
@@ -273,6 +273,22 @@ class WaitingTests(QueueCase):
             for wanted in (b"a", b"b", b"c", b"d"):
                 self.assertEqual(self.done(queue.get()), wanted)
 
+    def test_put_back_before_what_others_have_put(self) -> None:
+        """Before whatever is there, as an item of Go that was put back before the number 0."""
+        client = self.peer().client
+        for first in (b"0000000000000000", b"-000000000000001", b"-000000000000010", b"!"):
+            queue = self.queue(PriorityQueue)
+            self.done(client.set(b"q/00001/0000000000000000", b"a"))
+            getting = queue.get()
+            self.clients.step()
+            self.cancelled(getting)
+            self.clients.step()
+            with self.clients.away(-1):
+                self.done(client.set(b"q/00001/" + first, b"b"))
+            self.settle()
+            self.assertEqual([self.done(queue.get()) for _ in range(2)], [b"a", b"b"])
+            self.assertEqual(self.done(queue.size()), 0)
+
     def test_taken_for_somebody_else_who_waits_here(self) -> None:
         queue = self.queue()
         self.done(queue.put(b"a"))
@@ -396,6 +412,40 @@ class LostAnswerTests(QueueCase):
                 self.assertEqual(self.done(queue.get()), b"b")
                 self.assertEqual(self.done(queue.size()), 0)
 
+    def test_get_that_is_carried_out_late(self) -> None:
+        """When something came before it, which is gone by then: what it would take is there, and stays."""
+        queue, other = self.queue(PriorityQueue), self.queue(PriorityQueue)
+        self.done(queue.put(b"a", 5))
+        getting = queue.get()
+        self.clients.step()
+        self.clients.step(DELAY)
+        with self.clients.away(1):
+            self.done(other.put(b"urgent", 0))
+        self.settle(1)
+        self.assertEqual(self.successResultOf(getting), b"urgent")
+        self.clients.catch_up()
+        self.assertEqual((self.done(other.size()), self.done(other.get())), (1, b"a"))
+
+    def test_get_of_what_was_put_back_before(self) -> None:
+        """The same, of a queue."""
+        queue, other = self.queue(), self.queue()
+        self.done(queue.put_all([b"a", b"b"]))
+        taking = other.get()
+        self.clients.step()
+        self.cancelled(taking)
+        # it was taken, and is not put back yet
+        self.clients.step()
+        with self.clients.away(2):
+            getting = queue.get()
+            self.clients.step()
+            self.clients.step(DELAY)
+        with self.clients.away(1):
+            self.settle()
+        self.settle(1)
+        self.assertEqual(self.successResultOf(getting), b"a")
+        self.clients.catch_up()
+        self.assertEqual((self.done(other.size()), self.done(other.get())), (1, b"b"))
+
     def test_get_that_somebody_else_has_got(self) -> None:
         for fate in (DROP, DELAY):
             queue, other = self.queue(), self.queue()
@@ -449,6 +499,20 @@ class LostAnswerTests(QueueCase):
         self.assertTrue(self.failureResultOf(getting, Timeout).value.maybe_applied)
         self.settle(1)
         self.assertEqual(self.done(queue.get()), b"a")
+
+
+    def test_timeout_and_what_was_taken_cannot_be_put_back(self) -> None:
+        """It is told that it is gone, perhaps."""
+        queue, other = self.queue(), self.queue()
+        self.done(other.put(b"a"))
+        getting = queue.get(timeout=1)
+        self.clients.step()
+        self.clock.advance(1)
+        self.clients.step()
+        self.clients.waiting[0].reply(PermissionDenied(7, "etcdserver: permission denied"))
+        self.settle()
+        self.assertTrue(self.failureResultOf(getting, Timeout).value.maybe_applied)
+        self.assertEqual(self.done(queue.size()), 0)
 
 
 class MisuseTests(QueueCase):
@@ -558,7 +622,7 @@ class Play:
 
 def taken_in_order(store: Store) -> bool:
     """Whether the items of a queue went in the order in which they had come."""
-    created = {event.key: (event.mod_revision, event.key) for event in store.history if event.is_put}
+    created = {event.key: (event.kv.create_revision, event.key) for event in store.history if event.is_put}
     gone = [created[event.key] for event in store.history if event.is_delete and event.key.startswith(b"q/")]
     return gone == sorted(gone)
 

@@ -13,7 +13,17 @@ from test.fakes import run
 from test.properties import PROPERTY
 from test.store import ANSWER, DELAY, DROP, LOSE
 from test.test_queue import Play, QueueCase
-from txetcd import CompCreated, Error, HeldItem, OutcomeUnknown, Queue, Timeout, Unavailable, WorkQueue
+from txetcd import (
+    CompCreated,
+    Error,
+    HeldItem,
+    OutcomeUnknown,
+    PermissionDenied,
+    Queue,
+    Timeout,
+    Unavailable,
+    WorkQueue,
+)
 from txetcd.errors import SessionExpired
 from txetcd.recipes._order import PAGE
 
@@ -104,6 +114,22 @@ class HoldingTests(WorkCase):
         self.done(again.done())
         self.assert_nothing_left()
 
+    def test_lost_and_taken_again_by_the_same(self) -> None:
+        """That whoever has lost it says so does not concern who holds it now."""
+        queue = self.with_items(b"a")
+        lost = self.done(queue.take())
+        self.store.expire(self.hold().lease)
+        self.clock.advance(20)
+        self.settle()
+        again = self.done(queue.take())
+        self.failed(lost.done(), SessionExpired)
+        taking = queue.take()
+        self.settle(1)
+        self.assertNoResult(taking)
+        self.cancelled(taking)
+        self.done(again.done())
+        self.assert_nothing_left()
+
     def test_session(self) -> None:
         """What is held goes with it, and nothing else."""
         client = self.peer().client
@@ -156,6 +182,9 @@ class HoldingTests(WorkCase):
         self.done(done)
         self.assertRaises(RuntimeError, item.done)
         self.assert_nothing_left()
+
+    def test_nothing_to_put(self) -> None:
+        self.assertIsNone(self.successResultOf(self.work().put_all([])))
 
     def test_many_held(self) -> None:
         """More than are read at a time."""
@@ -271,6 +300,25 @@ class LostAnswerTests(WorkCase):
         self.done(item.done())
         self.assert_nothing_left()
 
+    def test_take_that_is_carried_out_when_nobody_takes(self) -> None:
+        """On a session, which would hold it as long as it lasts."""
+        client = self.peer().client
+        session = self.begin(client)
+        queue, other = WorkQueue(client, b"q", session=session), self.work()
+        self.done(queue.put(b"a"))
+        taking = queue.take()
+        self.clients.step()
+        self.clients.step(DELAY)
+        with self.clients.away(1):
+            held = self.done(other.take())
+        self.settle(1)
+        self.cancelled(taking)
+        self.done(held.give_back())
+        self.clients.catch_up()
+        self.done(self.done(other.take()).done())
+        self.done(session.close())
+        self.assert_nothing_left()
+
     def test_end(self) -> None:
         for end, left in ((HeldItem.done, 0), (HeldItem.give_back, 1)):
             for fate in (LOSE, DROP, DELAY):
@@ -284,6 +332,53 @@ class LostAnswerTests(WorkCase):
                 self.clients.catch_up()
                 self.assertEqual(self.done(queue.size()), left)
                 self.assert_nothing_left()
+
+    def test_nobody_answers_when_it_is_given_back(self) -> None:
+        """What was taken for nobody, in an outage for which its lease lasts, and as long as it takes."""
+        queue = self.with_items(b"a")
+        taking = queue.take()
+        self.clients.step()
+        while [call.rpc.name for call in self.clients.waiting][-1:] != ["KV.Txn"]:
+            self.clients.step()
+        self.cancelled(taking)
+        self.clients.step(ANSWER, -1)
+        for _ in range(120):
+            self.clock.advance(0.5)
+            while self.clients.waiting:
+                self.clients.step(DROP if self.clients.waiting[0].rpc.name == "KV.Txn" else ANSWER)
+        self.settle(2)
+        self.assert_nothing_left()
+        self.done(self.done(self.work().take()).done())
+
+    def test_lost_when_it_is_given_back(self) -> None:
+        queue = self.with_items(b"a")
+        taking = queue.take()
+        self.clients.step()
+        while [call.rpc.name for call in self.clients.waiting][-1:] != ["KV.Txn"]:
+            self.clients.step()
+        self.cancelled(taking)
+        self.clients.step(ANSWER, -1)
+        for _ in range(140):
+            self.clock.advance(0.5)
+            while self.clients.waiting:
+                self.clients.step(DROP)
+        for lease in list(self.store.leases):
+            self.store.expire(lease)
+        self.settle(2)
+        self.assert_nothing_left()
+        self.done(self.done(queue.take()).done())
+
+    def test_end_that_was_refused(self) -> None:
+        """When it was asked again: it may be done."""
+        queue = self.with_items(b"a")
+        item = self.done(queue.take())
+        ending = item.done()
+        self.clients.step(LOSE, -1)
+        self.clock.advance(0.5)
+        self.clients.waiting[-1].reply(PermissionDenied(7, "etcdserver: permission denied"))
+        self.assertTrue(self.failureResultOf(ending, PermissionDenied).value.maybe_applied)
+        self.assertIsNone(self.done(item.done()))
+        self.assert_nothing_left()
 
     def test_end_that_was_not_sent(self) -> None:
         """It is held as before."""

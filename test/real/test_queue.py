@@ -43,13 +43,20 @@ class QueueCase(RealCase):
             else:
                 await queue.put(value, writer % 3)
 
-    async def get_all(self: Any, queue: Any, got: list[bytes], count: int) -> None:
-        """Until all of them have got so many."""
+    async def get_all(self: Any, queue: Any, got: _Shared, count: int) -> None:
+        """
+        Until all of them have got so many. None of them gives up before that: an item that is taken just then goes back
+        to its place, behind others that were got meanwhile.
+        """
         while len(got) < count:
+            getting = queue.get()
+            got.waiting.append(getting)
             try:
-                got.append(await queue.get(timeout=1))
-            except Timeout:
-                continue
+                got.append(await getting)
+            except CancelledError:
+                return
+        for one in got.waiting:
+            one.cancel()
 
     async def transfer(
         self: Any, cls: Any, writers: int, readers: int, count: int, client: Callable[[], Client]
@@ -87,11 +94,12 @@ class _Shared(list):  # type: ignore[type-arg]
     """What a reader has got; its length is what all of the test have."""
 
     total: list[bytes] = []
+    waiting: list[Deferred[bytes]] = []
 
     def __init__(self) -> None:
         super().__init__()
         self.own: list[bytes] = []
-        _Shared.total = []
+        _Shared.total, _Shared.waiting = [], []
 
     def __len__(self) -> int:
         return len(_Shared.total)

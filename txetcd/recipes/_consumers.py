@@ -48,9 +48,11 @@ class Consumers(Generic[T]):
         self._put_back = put_back
         self._leave = leave
         self._places: deque[Deferred[T]] = deque()
-        self._gone: list[Deferred[None]] = []
+        self._gone: list[Deferred[bool]] = []
         self._resting: Optional[Deferred[Any]] = None
         self._is_serving = False
+        # whether that is so of what nobody wanted, since it was told last
+        self._is_all_back = True
 
     @property
     def count(self) -> int:
@@ -84,18 +86,17 @@ class Consumers(Generic[T]):
             raise
 
     async def _until_gone(self) -> bool:
-        """Whether nothing is under way any more for those who have left; all of them have."""
+        """Whether nothing is under way any more for those who have left, and nothing was lost; all of them have."""
         if self._resting is not None:
             self._resting.cancel()
         if not self._is_serving:
             return True
-        gone: Deferred[None] = Deferred(self._gone.remove)
+        gone: Deferred[bool] = Deferred(self._gone.remove)
         self._gone.append(gone)
         try:
-            await gone.addTimeout(CLEANUP_TIMEOUT, self._etcd.reactor)
+            return await gone.addTimeout(CLEANUP_TIMEOUT, self._etcd.reactor)
         except TimeoutError:
             return False
-        return True
 
     async def rest(self, work: Coroutine[Any, Any, None]) -> None:
         """
@@ -139,6 +140,7 @@ class Consumers(Generic[T]):
         try:
             await self._put_back(one)
         except Error as error:
+            self._is_all_back = False
             _log.error("{one} was taken, nobody wants it, and it cannot be put back: {error}", one=one, error=error)
 
     def _fail(self, error: Exception) -> None:
@@ -149,5 +151,6 @@ class Consumers(Generic[T]):
 
     def _tell_gone(self) -> None:
         gone, self._gone = self._gone, []
+        is_all_back, self._is_all_back = self._is_all_back, True
         for one in gone:
-            one.callback(None)
+            one.callback(is_all_back)

@@ -109,16 +109,18 @@ class Journal:
         after: int,
         *,
         fence: Optional[Transaction] = None,
+        spoiler: Optional[Transaction] = None,
         settle: Optional[float] = SETTLE,
     ) -> Done:
         """
         Carries out a transaction once, at the most.
 
         :param txn: writes *token* to the journal, and has a comparison that never holds again once it failed, and fails
-            when it was carried out; or there is a *fence*.
+            when it was carried out; or there is a *fence*, or a *spoiler*.
         :param after: a revision that was known before (``int``).
         :param fence: can be repeated, and makes *txn* fail from then on. If its comparison fails, *txn* was carried
             out.
+        :param spoiler: can be repeated, and has made *txn* fail from then on, whether or not its comparison held.
         :param settle: seconds for finding out what has come of it, if the answer was lost; ``None`` for as
             long as it takes.
         :raises OutcomeUnknown: if that cannot be found out, and as every call.
@@ -129,7 +131,7 @@ class Journal:
             if not error.maybe_applied or isinstance(error, Closed):
                 raise
             doubt = error
-        settling = Deferred.fromCoroutine(self._settled(txn, token, after, fence))
+        settling = Deferred.fromCoroutine(self._settled(txn, token, after, fence, spoiler))
         if settle is not None:
             settling.addTimeout(settle, self._etcd.reactor)
         try:
@@ -138,19 +140,36 @@ class Journal:
             raise OutcomeUnknown(None, f"{doubt}; what has come of it was compacted away: {error}") from error
         except TimeoutError as error:
             raise OutcomeUnknown(None, f"{doubt}; what has come of it was not told, either") from error
+        except Closed as error:
+            error.maybe_applied = True
+            raise
+        except Error as error:
+            # that it is refused now does not say that it was before
+            raise OutcomeUnknown(None, f"{doubt}; what has come of it cannot be found out: {error}") from error
 
-    async def _settled(self, txn: Transaction, token: bytes, after: int, fence: Optional[Transaction]) -> Done:
+    async def _settled(
+        self,
+        txn: Transaction,
+        token: bytes,
+        after: int,
+        fence: Optional[Transaction],
+        spoiler: Optional[Transaction],
+    ) -> Done:
         while True:
             try:
                 if fence is not None:
                     return await self._fenced(fence, token, after)
-                return await self._again(txn, token, after)
+                return await self._again(txn, token, after, spoiler)
             except OUTAGES:
                 await again_after(self._etcd)
 
-    async def _again(self, txn: Transaction, token: bytes, after: int) -> Done:
+    async def _again(self, txn: Transaction, token: bytes, after: int, spoiler: Optional[Transaction]) -> Done:
         outcome = await self._etcd.transact(txn)
-        revision = None if outcome.succeeded else await self._find(token, after)
+        if outcome.succeeded:
+            return _done(outcome)
+        if spoiler is not None:
+            await self._etcd.transact(spoiler, idempotent=True)
+        revision = await self._find(token, after)
         return _done(outcome) if revision is None else Done(True, revision)
 
     async def _fenced(self, fence: Transaction, token: bytes, after: int) -> Done:

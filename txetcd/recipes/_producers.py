@@ -163,8 +163,11 @@ def _number(key: bytes) -> Optional[int]:
 
 def _before(key: bytes, first: Range) -> bytes:
     """Where an item stands before the first one of its priority: at its own key, if there is room."""
-    number = _number(key)
-    other = _number(first.kvs[0].key) if first.kvs else None
-    if number is None or other is None or number < other:
+    other = first.kvs[0].key if first.kvs else None
+    if other is None or key < other:
         return key
-    return key.rpartition(b"/")[0] + b"/%016d" % (other - 1)
+    number = _number(other)
+    if number is not None:
+        return key.rpartition(b"/")[0] + b"/%016d" % (number - 1)
+    # below 0, as those of Go begin with that; or somebody has chosen the key. A slash is not for the end
+    return other[:-1] + (b"." if other.endswith(b"0") else bytes([max(other[-1] - 1, 0)]))

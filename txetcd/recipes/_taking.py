@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from ..errors import Error, OutcomeUnknown, RevisionError
 from ..keyset import KeySet
-from ..ops import CompModified, Op, OpDel, Transaction
+from ..ops import CompModified, Op, OpDel, OpSet, Transaction
 from ..values import Event, KeyValue
 from ._consumers import Consumers
 from ._etcd import Etcd
@@ -180,7 +180,9 @@ class TakingOut(Taking[KeyValue]):
             self.look(),
         )
         try:
-            done = await self._journal.submit(txn, token, self._known.revision, settle=None)
+            done = await self._journal.submit(
+                txn, token, self._known.revision, spoiler=touched(items[0]), settle=None
+            )
         except Error as error:
             if not error.maybe_applied:
                 raise
@@ -203,3 +205,12 @@ class TakingOut(Taking[KeyValue]):
                 await self._pause()
             except Error as error:
                 return Failure(OutcomeUnknown(None, f"{kv.key!r} was taken, and its value cannot be read: {error}"))
+
+
+def touched(kv: KeyValue) -> Transaction:
+    """
+    Writes an item as it is: whoever would have taken it by what he has read cannot do so any more. That something came
+    before it does not last: it is taken, and then a transaction that is carried out late would find all as it was.
+    """
+    touch = OpSet(kv.key, None, ignore_value=True, ignore_lease=True)
+    return Transaction([CompModified(kv.key, "==", kv.mod_revision)], [touch])

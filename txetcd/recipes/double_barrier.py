@@ -108,7 +108,7 @@ class DoubleBarrier:
     live any more; and one that was suspended may be at work when all others have seen it leave. It notices by
     :meth:`when_lost`.
 
-    To enter costs two calls for a lease, three others, and a watch; to leave, three, and one for each round that is
+    To enter costs two calls for a lease, three others, and two watches; to leave, three, and one for each round that is
     made to wait: the oldest waits for the youngest, all others for the oldest, so that nobody is woken in vain. When
     all have died, the empty key ``name/ready`` stays.
 
@@ -235,7 +235,11 @@ class DoubleBarrier:
                 raise SessionExpired(None, f"{self._what} was deleted while it was waited for")
             if ready.kvs and ready.kvs[0].mod_revision > place.created:
                 return ready.kvs[0].mod_revision
-            await until_event(self._etcd, self._ready, outcome.header.revision + 1, lambda event: event.is_put)
+            # one whose place was deleted is not waited for any more
+            keys = [KeySet(self._ready), KeySet(place.key)]
+            await until_event(
+                self._etcd, keys, outcome.header.revision + 1, lambda event: event.is_put or event.key == place.key
+            )
 
     # --- looking
 
@@ -310,7 +314,8 @@ class DoubleBarrier:
             if isinstance(error, CancelledError) and not has_left:
                 raise LeftBehind() from error
             raise
-        await place.standing.give_up(None)
+        # all have left, whatever comes of this
+        await place.standing.take_back(None)
 
     async def _until_all_left(self, place: _Place) -> None:
         seen = await self._look_again()

@@ -16,7 +16,7 @@ from .._check import check_returned, check_seconds, what_came
 from .._context import ContextDeferred, LeftBehind, context, within
 from ..errors import Closed, Error, Replaced, RevisionError, SessionExpired
 from ..ops import CompLease, CompModified, OpDel, OpGet, OpSet, Transaction
-from ..values import Outcome, Range
+from ..values import KeyValue, Outcome, Range
 from ._etcd import Etcd
 from ._outages import PASSING, again_after
 from ._standing import Standing, stand
@@ -71,6 +71,8 @@ class Registration:
         self._standing: Optional[Standing] = None
         # that has written it last, or None before it was written
         self._revision: Optional[int] = None
+        # those that it has stood on: what is found on one of them was written here, late, or without an answer
+        self._leases: set[int] = set()
         self._is_written = self._is_over = self._is_left = False
         self._first: Deferred[None] = Deferred()
         self._news: list[bool] = []
@@ -190,24 +192,32 @@ class Registration:
 
     async def _write(self, standing: Standing) -> int:
         """The revision that has written it."""
+        self._leases.add(standing.session.lease_id)
         while True:
             try:
-                return self._revision_of(await standing.write(self._entry(standing.session)), standing.session)
+                outcome = await standing.write(self._entry(standing.session))
             except PASSING:
                 await again_after(self._etcd)
+                continue
+            if outcome.succeeded:
+                return outcome.header.revision
+            # by an attempt whose answer was lost
+            found = self._found(outcome)
+            if found.lease == standing.session.lease_id:
+                return found.mod_revision
+            # on a lease that is lost: it would go with that
+            self._revision = found.mod_revision
 
     def _entry(self, session: Session) -> Transaction:
         # afterwards only if nobody else has written it since; of a key that is not there the revision is 0
         comps = [] if self._revision is None else [CompModified(self.key, "<", self._revision + 1)]
         return Transaction(comps, [OpSet(self.key, self._value, session.lease)], [OpGet(self.key)])
 
-    def _revision_of(self, outcome: Outcome, session: Session) -> int:
-        if outcome.succeeded:
-            return outcome.header.revision
+    def _found(self, outcome: Outcome) -> KeyValue:
+        """What is there, if it was written here."""
         found = outcome.responses[0]
-        if isinstance(found, Range) and found.kvs and found.kvs[0].lease == session.lease_id:
-            # by an attempt whose answer was lost
-            return found.kvs[0].mod_revision
+        if isinstance(found, Range) and found.kvs and found.kvs[0].lease in self._leases:
+            return found.kvs[0]
         raise self._replaced()
 
     async def _until_gone(self, session: Session, revision: int) -> None:
@@ -216,8 +226,11 @@ class Registration:
             async for event in watch:
                 if event.is_delete:
                     return
-                if event.lease != session.lease_id:
+                if event.lease not in self._leases:
                     raise self._replaced()
+                if event.lease != session.lease_id:
+                    # it goes with a lease that is lost
+                    return
                 self._revision = event.mod_revision
         finally:
             watch.stop()
@@ -256,6 +269,9 @@ class Registration:
             is_there = self._news.pop(0)
             if not self._first.called:
                 self._first.callback(None)
+                if self._is_over:
+                    # by whoever waited for it
+                    return
             elif is_there:
                 _log.info("{registration} is back", registration=self)
             else:

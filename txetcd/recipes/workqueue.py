@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Callable, Optional, Union
 
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -25,7 +25,7 @@ from ._once import SETTLE, new_token
 from ._order import PAGE, InOrder
 from ._outages import OUTAGES, again_after
 from ._producers import Putting
-from ._taking import Taking
+from ._taking import Taking, touched
 from .queue import TIME_TO_LIVE, check_items, count
 from .session import Session
 
@@ -138,6 +138,8 @@ class HeldItem:
         how, self._ending = self._ending, None
         # what was not answered may be carried out late
         self._is_in_doubt |= not isinstance(failure.value, Error) or failure.value.maybe_applied
+        if isinstance(failure.value, Error):
+            failure.value.maybe_applied = self._is_in_doubt
         if failure.check(TimeoutError):
             raise OutcomeUnknown(None, f"it is not known whether the item {self.key!r} was {how}") from failure.value
         return failure
@@ -223,7 +225,8 @@ class WorkQueue:
         :param values: the items, up to 100 (a list of ``bytes``).
         :returns: a Deferred as of :meth:`Queue.put <txetcd.Queue.put>`: it fires with ``None``.
         """
-        return Deferred.fromCoroutine(self._putting.put(check_items(values)))
+        items = check_items(values)
+        return Deferred.fromCoroutine(self._putting.put(items)) if items else succeed(None)
 
     def take(self, timeout: Optional[float] = None) -> Deferred[HeldItem]:
         """
@@ -264,7 +267,8 @@ class _Holding(Taking[HeldItem]):
         self._leases = leases
         self._holds = KeySet(beside(name, b"/held/"), prefix=True)
         self._me = new_token()
-        self._held: set[bytes] = set()
+        # with the revision of each: an item that was lost may be held anew, before whoever has lost it says so
+        self._held: set[tuple[bytes, int]] = set()
         self._limit = PAGE
         self._is_cut = False
 
@@ -298,7 +302,7 @@ class _Holding(Taking[HeldItem]):
         return super().found(responses, revision) or self._is_cut
 
     def _is_unexpected(self, hold: KeyValue) -> bool:
-        return hold.value == self._me and hold.lease == self._leases.lease_id and hold.key not in self._held
+        return hold.value == self._me and hold.lease == self._leases.lease_id and _id_of(hold) not in self._held
 
     async def _claim(self) -> Sequence[Union[HeldItem, Failure]]:
         # the next one is looked for anew, since one before may come back at any time
@@ -320,7 +324,7 @@ class _Holding(Taking[HeldItem]):
             [OpGet(hold), OpGet(item.key), *self.look()],
         )
         try:
-            outcome = await self._until_told(txn)
+            outcome = await self._until_told(txn, item)
         except Expired as error:
             if self._leases.is_own:
                 await self._pause()
@@ -337,13 +341,16 @@ class _Holding(Taking[HeldItem]):
         return None
 
     def _holder(self, item: KeyValue, hold: bytes, revision: int, lease: Lease) -> HeldItem:
-        self._held.add(hold)
+        self._held.add((hold, revision))
         return HeldItem(self._etcd, item, hold, revision, lease, self._left)
 
-    async def _until_told(self, txn: Transaction) -> Outcome:
+    async def _until_told(self, txn: Transaction, item: KeyValue) -> Outcome:
         is_in_doubt = False
         while True:
             try:
+                if is_in_doubt:
+                    # or it might be carried out when another has given the item back, and nobody expects it here
+                    await self._etcd.transact(touched(item), idempotent=True)
                 return await self._etcd.transact(txn)
             except OUTAGES as error:
                 is_in_doubt |= error.maybe_applied
@@ -352,8 +359,20 @@ class _Holding(Taking[HeldItem]):
             await self._pause()
 
     def _left(self, held: HeldItem) -> None:
-        self._held.discard(held._hold)
+        self._held.discard((held._hold, held.revision))
         Deferred.fromCoroutine(self._leases.leave(held._lease))
 
     async def _put_back(self, taken: HeldItem) -> None:
-        await taken.give_back()
+        # nobody else would do so, as long as this process lives
+        while taken.is_held:
+            try:
+                return await taken.give_back()
+            except OUTAGES:
+                await self._pause()
+            except SessionExpired:
+                return
+        self._left(taken)
+
+
+def _id_of(hold: KeyValue) -> tuple[bytes, int]:
+    return hold.key, hold.create_revision

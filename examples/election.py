@@ -3,13 +3,26 @@
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater, react
 
-from txetcd import Client, Election
+from txetcd import Client, Closed, Election, Error
 
 
 async def work(reactor, name):
     """Done by the leader alone; it would be cancelled if it did not lead any more."""
     print(name.decode(), "works")
     await deferLater(reactor, 0.3)
+
+
+async def stand_by(etcd, name):
+    """Campaigns until the work is done. An outage may end a candidacy, or the leadership: then it campaigns anew."""
+    election = Election(etcd, b"example/election")
+    while True:
+        try:
+            return await election.run(lambda: work(etcd.reactor, name), name)
+        except Closed:
+            raise
+        except Error as error:
+            print(name.decode(), "campaigns anew:", error)
+            await deferLater(etcd.reactor, 1)
 
 
 async def follow(etcd, count):
@@ -25,10 +38,7 @@ async def follow(etcd, count):
 async def run(reactor):
     async with Client(reactor) as etcd:
         following = Deferred.fromCoroutine(follow(etcd, 2))
-        workers = [
-            Election(etcd, b"example/election").run(lambda name=name: work(reactor, name), name)
-            for name in (b"anna", b"berta")
-        ]
+        workers = [Deferred.fromCoroutine(stand_by(etcd, name)) for name in (b"anna", b"berta")]
         await gatherResults([following, *workers])
     print("both are done")
 

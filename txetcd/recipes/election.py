@@ -163,7 +163,9 @@ class Election(Holder):
         :returns: a Deferred that fires as what *function* has returned does. It fails as :meth:`campaign` and
             :meth:`resign`; and with :class:`~txetcd.errors.NotElectionLeader` if the leadership was lost meanwhile,
             whatever has come of the work, and also if that was noticed only now, because the process was stopped.
-            Cancelling it cancels the work, and resigns. Work that goes on nevertheless is waited for.
+            Cancelling it cancels the work, and resigns. Work that goes on nevertheless is waited for. An outage that
+            is longer than *time_to_live* ends a candidacy as well: so who wants to stay a candidate, or a standby,
+            calls it in a loop, and after each :class:`~txetcd.Error` but :class:`~txetcd.Closed` once more.
         :raises RuntimeError: if it campaigns or leads already; or if the session has not begun.
         """
         if not callable(function):

@@ -19,7 +19,7 @@ async def work(etcd):
     while True:
         try:
             # done at the end of the block; given back, if that fails
-            async with await queue.take(timeout=15) as item:
+            async with queue.take(timeout=15) as item:
                 print("does", item.value)
         except Timeout:
             return

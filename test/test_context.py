@@ -152,7 +152,7 @@ class ContextTests(Case):
 
     def test_enter_twice(self) -> None:
         """Neither after the first block, nor in it, nor while that waits."""
-        text = "it can be entered once only: call lock() or lease() again"
+        text = "it can be entered once only: make the call again"
         entering = self.context(self.work)
         body: Deferred[str] = Deferred()
         running = run(self.block(entering, body))
@@ -167,14 +167,31 @@ class ContextTests(Case):
         """It is there no more."""
         entering = self.context(succeed("entered")).addCallback(self.leave)
         self.assert_not_entered(
-            entering, "'entered' was given back, and cannot be entered: call lock() or lease() again"
+            entering, "'entered' was given back, and cannot be entered: make the call again"
         )
+
+    def test_block_that_fails_is_left_otherwise(self) -> None:
+        """Where that is another thing; a callback that fails is no success, either."""
+        failed: list[Any] = []
+
+        def leave_failed(entered: Any) -> Deferred[None]:
+            failed.append(entered)
+            return succeed(None)
+
+        def entering() -> Any:
+            return context(succeed("entered"), self.leave, lambda _: False, leave_failed)
+
+        self.successResultOf(run(self.block(entering())))
+        self.assertEqual((self.left, failed), (["entered"], []))
+        self.failureResultOf(run(self.block(entering(), fail(ZeroDivisionError()))), ZeroDivisionError)
+        self.failureResultOf(run(self.block(entering().addCallback(lambda _: 1 / 0))), ZeroDivisionError)
+        self.assertEqual((self.left, failed), (["entered"], ["entered", "entered"]))
 
     def test_enter_what_has_failed(self) -> None:
         """It was never there, even if somebody has dealt with that."""
         entering = self.context(fail(Unavailable(None, "no")))
         self.failureResultOf(entering, Unavailable)
-        self.assert_not_entered(entering, "it has failed, and cannot be entered: call lock() or lease() again")
+        self.assert_not_entered(entering, "it has failed, and cannot be entered: make the call again")
 
 
 class WithinTests(Case):

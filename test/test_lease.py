@@ -314,7 +314,7 @@ class GrantTests(LeaseCase):
         self.taken_back()
         self.successResultOf(running)
         error = self.failureResultOf(run(self.enter(granting)), RuntimeError).value
-        self.assertEqual(str(error), "it can be entered once only: call lock() or lease() again")
+        self.assertEqual(str(error), "it can be entered once only: make the call again")
         for is_revoked in (True, False):
             granting = self.client.lease(30)
             self.transport.next(GRANT).reply(GRANTED)

@@ -515,7 +515,7 @@ class ContextTests(LockCase):
         self.revoked()
         self.successResultOf(running)
         error = self.failureResultOf(run(self.enter_again(locking)), RuntimeError).value
-        self.assertEqual(str(error), "it can be entered once only: call lock() or lease() again")
+        self.assertEqual(str(error), "it can be entered once only: make the call again")
         locking = self.locking()
         self.release(self.successResultOf(locking))
         error = self.failureResultOf(run(self.enter_again(locking)), RuntimeError).value

@@ -8,6 +8,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred
 
 from test.fakes import run
 from test.properties import PROPERTY
@@ -24,7 +25,7 @@ from txetcd import (
     Unavailable,
     WorkQueue,
 )
-from txetcd.errors import SessionExpired
+from txetcd.errors import LockReleased, SessionExpired
 from txetcd.recipes._order import PAGE
 
 
@@ -110,7 +111,7 @@ class HoldingTests(WorkCase):
         self.assertEqual(repr(item), f"<HeldItem {item.key!r} LOST>")
         error = self.failed(item.done(), SessionExpired)
         self.assertIn("was lost before it was done", str(error))
-        self.assertRaises(RuntimeError, item.give_back)
+        self.failed(item.give_back(), LockReleased)
         self.done(again.done())
         self.assert_nothing_left()
 
@@ -150,23 +151,48 @@ class HoldingTests(WorkCase):
     def test_block(self) -> None:
         queue = self.with_items(b"a")
 
-        async def work(fail: bool) -> None:
-            async with await queue.take() as item:
+        async def work(taking: Any, fail: bool) -> None:
+            async with taking as item:
                 self.assertEqual(item.value, b"a")
                 if fail:
                     raise ZeroDivisionError()
 
-        self.failed(run(work(True)), ZeroDivisionError)
+        self.failed(run(work(queue.take(), True)), ZeroDivisionError)
         self.assertEqual(self.done(queue.size()), 1)
-        self.done(run(work(False)))
+        self.failed(run(work(self.done(queue.take()), True)), ZeroDivisionError)
+        self.assertEqual(self.done(queue.size()), 1)
+        self.done(run(work(queue.take(), False)))
         self.assertEqual(self.done(queue.size()), 0)
+        self.done(queue.put(b"a"))
+        self.done(run(work(self.done(queue.take()), False)))
+        self.assertEqual(self.done(queue.size()), 0)
+        self.assert_nothing_left()
+
+    def test_block_that_waits(self) -> None:
+        """Cancelled while it waits it has taken nothing; cancelled in the block it gives the item back."""
+        queue = self.work()
+
+        async def work() -> None:
+            async with queue.take():
+                await Deferred()
+
+        waiting = run(work())
+        self.settle(1)
+        self.cancelled(waiting)
+        self.done(queue.put(b"a"))
+        working = run(work())
+        self.settle(1)
+        self.assertEqual(len(self.store.below(b"__q/held/")), 1)
+        working.cancel()
+        self.failed(working, CancelledError)
+        self.assertEqual(self.done(queue.size()), 1)
         self.assert_nothing_left()
 
     def test_said_in_the_block(self) -> None:
         queue = self.with_items(b"a")
 
         async def work() -> None:
-            async with await queue.take() as item:
+            async with queue.take() as item:
                 await item.give_back()
 
         self.done(run(work()))
@@ -177,10 +203,13 @@ class HoldingTests(WorkCase):
         queue = self.with_items(b"a")
         item = self.done(queue.take())
         done = item.done()
-        with self.assertRaisesRegex(RuntimeError, "HELD> cannot be given back: it was done before, or is just about"):
-            item.give_back()
+        error = self.failed(item.give_back(), LockReleased)
+        self.assertIn(f"the item {item.key!r} is not held: it was done, or is just about to be", str(error))
+        self.assertRaises(LockReleased, item.guard)
         self.done(done)
-        self.assertRaises(RuntimeError, item.done)
+        self.failed(item.done(), LockReleased)
+        self.failed(item.give_back(), LockReleased)
+        self.assertRaises(LockReleased, item.guard)
         self.assert_nothing_left()
 
     def test_nothing_to_put(self) -> None:

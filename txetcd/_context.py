@@ -36,6 +36,7 @@ class ContextDeferred(Deferred[T]):
     :param canceller: as of ``Deferred``.
     :param leave: gives back what the Deferred was fired with.
     :param is_given_back: whether that was given back already.
+    :param leave_failed: gives it back if the block has failed, where that is another thing; ``None`` where it is not.
     """
 
     def __init__(
@@ -43,9 +44,11 @@ class ContextDeferred(Deferred[T]):
         canceller: Callable[[Deferred[Any]], None],
         leave: Callable[[T], Deferred[Any]],
         is_given_back: Callable[[T], bool],
+        leave_failed: Optional[Callable[[T], Deferred[Any]]] = None,
     ) -> None:
         super().__init__(canceller)
         self._leave = leave
+        self._leave_failed = leave_failed or leave
         self._is_given_back = is_given_back
         self._is_entered = False
         self._had: Optional[T] = None
@@ -59,7 +62,7 @@ class ContextDeferred(Deferred[T]):
     async def __aenter__(self) -> T:
         """Waits for the Deferred, and gives what it was fired with."""
         if self._is_entered:
-            raise RuntimeError("it can be entered once only: call lock() or lease() again")
+            raise RuntimeError("it can be entered once only: make the call again")
         self._is_entered = True
         try:
             await self
@@ -67,9 +70,9 @@ class ContextDeferred(Deferred[T]):
             await self._give_back(error)
             raise
         if self._had is None:
-            raise RuntimeError("it has failed, and cannot be entered: call lock() or lease() again")
+            raise RuntimeError("it has failed, and cannot be entered: make the call again")
         if self._is_given_back(self._had):
-            raise RuntimeError(f"{self._had!r} was given back, and cannot be entered: call lock() or lease() again")
+            raise RuntimeError(f"{self._had!r} was given back, and cannot be entered: make the call again")
         return self._had
 
     async def __aexit__(
@@ -82,7 +85,7 @@ class ContextDeferred(Deferred[T]):
         if self._had is None or self._is_given_back(self._had):
             return
         try:
-            await self._leave(self._had)
+            await (self._leave if error is None else self._leave_failed)(self._had)
         except Exception as reason:
             if error is None:
                 raise
@@ -94,7 +97,10 @@ class ContextDeferred(Deferred[T]):
 
 
 def context(
-    work: Deferred[T], leave: Callable[[T], Deferred[Any]], is_given_back: Callable[[T], bool]
+    work: Deferred[T],
+    leave: Callable[[T], Deferred[Any]],
+    is_given_back: Callable[[T], bool],
+    leave_failed: Optional[Callable[[T], Deferred[Any]]] = None,
 ) -> ContextDeferred[T]:
     """
     *work* as a :class:`ContextDeferred`.
@@ -102,8 +108,9 @@ def context(
     :param work: fires with what is entered; cancelled when the result is.
     :param leave: gives back what *work* fired with.
     :param is_given_back: whether that was given back already.
+    :param leave_failed: gives it back if the block has failed, where that is another thing.
     """
-    result = ContextDeferred[T](lambda _: work.cancel(), leave, is_given_back)
+    result = ContextDeferred[T](lambda _: work.cancel(), leave, is_given_back, leave_failed)
     work.chainDeferred(result)
     return result
 

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Callable, Optional, Union
 
-from twisted.internet.defer import Deferred, TimeoutError, succeed
+from twisted.internet.defer import Deferred, TimeoutError, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .._check import check_bytes
-from ..errors import Error, Expired, OutcomeUnknown, SessionExpired
+from .._context import ContextDeferred, context
+from ..errors import Error, Expired, LockReleased, OutcomeUnknown, SessionExpired
 from ..keyset import KeySet
 from ..lease import Lease
 from ..ops import Comp, CompCreated, CompModified, Op, OpDel, OpGet, OpSet, Transaction
@@ -36,8 +37,8 @@ class HeldItem:
     """
     An item of a :class:`~txetcd.WorkQueue`, held by a worker until it is done, or given back.
 
-    ``async with await queue.take() as item:`` says that it is done at the end of the block, or gives it back if the
-    block fails.
+    ``async with queue.take() as item:`` says that it is done at the end of the block, or gives it back if the block
+    fails; so does ``async with item:`` of one that was waited for.
 
     :ivar key: the key of the item (``bytes``), the same whoever holds it.
     :ivar value: what was put (``bytes``).
@@ -68,8 +69,14 @@ class HeldItem:
     def guard(self) -> Comp:
         """
         :returns: a comparison for a transaction of yours, which then does nothing if the item is no longer held.
+        :raises LockReleased: if it was done or given back already, or is just about to be.
         """
+        if self._ending is not None:
+            raise self._not_held()
         return CompCreated(self._hold, "==", self.revision)
+
+    def _not_held(self) -> LockReleased:
+        return LockReleased(None, f"the item {self.key!r} is not held: it was {self._ending}, or is just about to be")
 
     def when_lost(self) -> Deferred[None]:
         """
@@ -87,9 +94,9 @@ class HeldItem:
         :returns: a Deferred that fires with ``None``. It fails with :class:`~txetcd.errors.SessionExpired` if the item
             had been lost before, so that another worker does it once more, or has done so; or as every call, and then
             it is held as before and this can be asked again. If an answer is lost, what has come of it is found out;
-            it fails with :class:`~txetcd.OutcomeUnknown` if that takes longer than half a minute. Cancelling it ends
-            the call; it may be done all the same, and can be asked again.
-        :raises RuntimeError: if it was done or given back already, or is just about to be.
+            it fails with :class:`~txetcd.OutcomeUnknown` if that takes longer than half a minute; and with
+            :class:`~txetcd.errors.LockReleased` if it was done or given back already, or is just about to be.
+            Cancelling it ends the call; it may be done all the same, and can be asked again.
         """
         return self._end("done", [OpDel(self.key), OpDel(self._hold)])
 
@@ -98,15 +105,14 @@ class HeldItem:
         The work is not done: the item can be taken by another worker, at the place in the queue that it had.
 
         :returns: a Deferred as of :meth:`done`: it fires with ``None``.
-        :raises RuntimeError: if it was done or given back already, or is just about to be.
         """
         return self._end("given back", [OpDel(self._hold)])
 
     def _end(self, how: str, ops: Sequence[Op]) -> Deferred[None]:
         if self._ending is not None:
-            raise RuntimeError(f"{self!r} cannot be {how}: it was {self._ending} before, or is just about to be")
-        self._ending = how
+            return fail(self._not_held())
         txn = Transaction([self.guard()], ops, [OpGet(self.key, keys_only=True)])
+        self._ending = how
         ending = Deferred.fromCoroutine(self._until_told(txn)).addTimeout(SETTLE, self._etcd.reactor)
         return ending.addCallbacks(self._told, self._not_told)
 
@@ -228,7 +234,7 @@ class WorkQueue:
         items = check_items(values)
         return Deferred.fromCoroutine(self._putting.put(items)) if items else succeed(None)
 
-    def take(self, timeout: Optional[float] = None) -> Deferred[HeldItem]:
+    def take(self, timeout: Optional[float] = None) -> ContextDeferred[HeldItem]:
         """
         Takes the next item that nobody holds, and waits until there is one.
 
@@ -237,9 +243,12 @@ class WorkQueue:
             none in time, :class:`~txetcd.errors.SessionExpired` if the session was lost, or as every call; an outage
             while it waits is waited out. Then nothing is held: what was taken all the same is given back, or comes back
             with the lease; ``maybe_applied`` of a ``Timeout`` is ``False`` only if that was done, certainly. Cancelling
-            it fires it at once; what was being taken goes to the next one who waits here, or is given back.
+            it fires it at once; what was being taken goes to the next one who waits here, or is given back. As ``async
+            with queue.take() as item:`` it is done at the end of the block, or given back if that fails, unless that
+            was said in the block; that raises what :meth:`HeldItem.done` fails with.
         """
-        return self._holding.get(timeout, f"nothing was taken from the work queue {self.name!r}")
+        taking = self._holding.get(timeout, f"nothing was taken from the work queue {self.name!r}")
+        return context(taking, HeldItem.done, lambda item: item._ending is not None, HeldItem.give_back)
 
     def size(self) -> Deferred[int]:
         """

@@ -69,6 +69,8 @@ class CampaignTests(ElectionCase):
         campaigning = self.election.campaign(b"me")
         self.assertEqual(repr(self.election), "<Election b'name' CAMPAIGNING>")
         self.assertRaises(RuntimeError, self.election.campaign, b"me")
+        error = self.failureResultOf(self.election.resign(), NotElectionLeader).value
+        self.assertEqual(str(error), "the election b'name' is still campaigned for: cancel that to give it up")
         self.grant()
         first = OpGet(KeySet(b"name/", prefix=True), limit=1, sort_order="ASCEND", sort_target="CREATE")
         entry = Transaction([CompCreated(KEY, "==", 0)], [OpSet(KEY, b"me", ID), first], [OpGet(KEY), first])

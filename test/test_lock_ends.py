@@ -280,12 +280,16 @@ class HeldTests(LockCase):
         self.release(lock)
 
     def test_acquire_twice(self) -> None:
-        """Neither while it is held nor while it is waited for."""
+        """Neither while it is held nor while it is waited for. That says what to do instead."""
         lock = self.hold()
-        self.assertRaises(RuntimeError, lock.acquire)
+        text = "<Lock b'name' HELD> cannot be acquired twice: make one for each task; .* 'async with .*', without await"
+        self.assertRaisesRegex(RuntimeError, text, lock.acquire)
+        self.assertRegex(str(self.failureResultOf(run(lock.__aenter__()), RuntimeError).value), text)
         self.release(lock)
         again = lock.acquire()
         self.assertRaises(RuntimeError, lock.acquire)
+        error = self.failureResultOf(lock.release(), LockReleased).value
+        self.assertEqual(error.message, "the lock b'name' is still waited for: cancel that to give it up")
         self.cancelled(again)
         self.transport.next(GRANT).reply(Unavailable(None, "refused"))
         lock.acquire().addErrback(lambda failure: failure.trap(Unavailable))

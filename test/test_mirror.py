@@ -157,8 +157,21 @@ class ShownTests(MirrorCase):
         self.assertEqual(dict(mirror), {b"k1": mirror[b"k1"], b"k2": mirror[b"k2"]})
         self.assertEqual((mirror.get(b"k3"), mirror.get(b"k3", 7)), (None, 7))
 
-    def test_text_is_no_key(self) -> None:
+    def test_not_begun(self) -> None:
+        """Then nothing is known, and nothing is said; nothing was asked, either."""
         mirror = self.mirror()
+        for ask in (
+            lambda: mirror[b"k1"], lambda: mirror.get(b"k1"), lambda: b"k1" in mirror, lambda: mirror.range(b"k1"),
+            lambda: len(mirror), lambda: list(mirror), mirror.keys, mirror.values, mirror.items,
+            mirror.fresh, mirror.when_synced, lambda: mirror.wait_for(1),
+        ):  # fmt: skip
+            self.assertRaisesRegex(RuntimeError, "<Mirror NEW KeySet.*> has not begun", ask)
+        self.assertEqual((mirror.revision, mirror.is_current, self.transport.calls), (None, False, []))
+        mirror.close()
+        self.assertRaisesRegex(RuntimeError, "was closed before", mirror.start)
+
+    def test_text_is_no_key(self) -> None:
+        mirror = self.synced()
         for ask in (lambda: "k" in mirror, lambda: mirror["k"], lambda: mirror.get("k"), lambda: mirror.range("k")):
             self.assertRaises(TypeError, ask)
 

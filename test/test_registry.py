@@ -199,6 +199,14 @@ class ResolverTests(RegistryCase):
         self.settle()
         self.done(resolver.close())
 
+    def test_not_begun(self) -> None:
+        """Then it knows of nobody, and does not say that there is nobody."""
+        servers, resolver = self.registry.watch(b"web"), self.registry.resolver(b"web")
+        for ask in (servers.all, lambda: len(servers), lambda: list(servers), servers.fresh):
+            self.assertRaisesRegex(RuntimeError, r"<Instances b'web' <Mirror NEW .*>> has not begun", ask)
+        for ask in (resolver.all, resolver.pick, lambda: resolver.pick(timeout=1)):
+            self.assertRaisesRegex(RuntimeError, r"<Resolver b'web' <Mirror NEW .*>> has not begun", ask)
+
     def test_waits_for_one(self) -> None:
         resolver = self.resolver()
         waiting = [resolver.pick() for _ in range(3)]

@@ -168,6 +168,14 @@ class ProtectTests(SessionCase):
         error = self.failureResultOf(protected, SessionExpired).value
         self.assertEqual(str(error), f"<Session {ID:x} LOST> was lost while it was needed")
 
+    def test_closed_meanwhile(self) -> None:
+        """By its owner: that is not called a loss."""
+        session = self.begin()
+        protected = session.protect(Deferred())
+        self.close(session)
+        error = self.failureResultOf(protected, SessionExpired).value
+        self.assertEqual(str(error), f"<Session {ID:x} CLOSED> was closed while it was needed")
+
     def test_lost_before(self) -> None:
         session = self.begin()
         self.lose()

@@ -48,13 +48,13 @@ from .recipes._tree import Node
 from .recipes.barrier import Barrier
 from .recipes.counter import Counter
 from .recipes.double_barrier import DoubleBarrier
-from .recipes.election import Election
+from .recipes.election import Election, Leaders
 from .recipes.lock import Lock
 from .recipes.mirror import Mirror
 from .recipes.party import Party
 from .recipes.queue import PriorityQueue, Queue
 from .recipes.registration import Registration
-from .recipes.registry import Instance, Registry
+from .recipes.registry import Instance, Instances, Registry, Resolver
 from .recipes.rwlock import ReadWriteLock
 from .recipes.semaphore import Semaphore
 from .recipes.sequence import Sequence
@@ -121,8 +121,10 @@ __all__ = [
     "Header",
     "HeldItem",
     "Instance",
+    "Instances",
     "KeySet",
     "KeyValue",
+    "Leaders",
     "Lease",
     "LeaseNotFound",
     "Lock",
@@ -147,6 +149,7 @@ __all__ = [
     "ReadWriteLock",
     "Registration",
     "Registry",
+    "Resolver",
     "Revision",
     "Role",
     "STM",

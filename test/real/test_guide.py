@@ -91,6 +91,7 @@ RECIPES_SAY = {
     "registry.resolver(": r"ask 10\.0\.0\.1:80",
     "waiting = Barrier(": "go on",
     "DoubleBarrier(": "all three are at work",
+    "record.accepted(": "held 9 times, one at a time",
     "WorkQueue(": r"b'to anna' b'mails/.+' \d+",
     "Tree(": r"<Node \[set\] b'/config/colour' value=<4 bytes> CI=\d+ MI=\d+ TTL=60>",
 }

@@ -106,6 +106,8 @@ class Holder:
         return self._place
 
     def _not_held(self) -> Error:
+        if self._is_contending:
+            return LockReleased(None, f"{self._contest.what} is still waited for: cancel that to give it up")
         return LockReleased(None, f"{self._contest.what} is not held")
 
     @property
@@ -174,7 +176,10 @@ class Contender(Holder):
 
     def _check_free(self) -> None:
         if self._is_contending or self._place is not None:
-            raise RuntimeError(f"{self!r} cannot be acquired twice")
+            raise RuntimeError(
+                f"{self!r} cannot be acquired twice: make one for each task; a block acquires it by itself, as 'async"
+                " with etcd.lock(...)', without await"
+            )
 
     @property
     def is_held(self) -> bool:
@@ -186,7 +191,7 @@ class Contender(Holder):
         Gives it back. It is not held any more, whatever comes of this.
 
         :returns: a Deferred that fires with ``None``. It fails with :class:`~txetcd.errors.LockReleased` if it is not
-            held; :class:`~txetcd.Expired`, or :class:`~txetcd.errors.SessionExpired` with a session, if it had been
+            held, or still waited for; :class:`~txetcd.Expired`, or :class:`~txetcd.errors.SessionExpired` with a session, if it had been
             lost already; or as every call: then it is tried again behind your back, and it is free after *time_to_live*
             at the latest, or with the end of the session. Cancelling it ends the call, and is followed by the same.
         """

@@ -215,6 +215,8 @@ class Election(Holder):
             self._leave().addErrback(lambda failure: failure.trap(Error) and None)
 
     def _not_held(self) -> Error:
+        if self._is_contending:
+            return NotElectionLeader(None, f"{self._contest.what} is still campaigned for: cancel that to give it up")
         return NotElectionLeader(None, f"{self._contest.what} is not led by this one")
 
 

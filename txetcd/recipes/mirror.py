@@ -47,6 +47,9 @@ class Mirror:
         async with Mirror(etcd, KeySet(b"config/", prefix=True)) as config:
             print(config[b"config/mode"].value)
 
+    Before :meth:`start`, which ``async with`` does, nothing is known of the keys: to read it then, or to wait for what
+    it shows, is a ``RuntimeError``.
+
     :param etcd: a :class:`~txetcd.Client`.
     :param keys: what to hold: a :class:`~txetcd.KeySet`, or one key (``bytes``).
     :param on_change: called after each change with what has happened, a list of events (:class:`~txetcd.values.Event`):
@@ -72,7 +75,7 @@ class Mirror:
         self._reason: Optional[Error] = None
         # those of the watch when the revision was last known without it
         self._losses = 0
-        self._is_over = False
+        self._has_begun = self._is_over = False
         self._who_closed = "mirror"
 
     # --- its life
@@ -84,8 +87,9 @@ class Mirror:
         :returns: a Deferred as of :meth:`when_synced`.
         :raises RuntimeError: if it was started before.
         """
-        if self._work is not None or self._is_over:
-            raise RuntimeError(f"{self!r} was started before")
+        if self._has_begun or self._is_over:
+            raise RuntimeError(f"{self!r} was {'started' if self._has_begun else 'closed'} before")
+        self._has_begun = True
         self._work = Deferred.fromCoroutine(self._run())
         self._work.addBoth(self._ended)
         return self.when_synced()
@@ -156,37 +160,44 @@ class Mirror:
 
     def __getitem__(self, key: bytes) -> KeyValue:
         """The :class:`~txetcd.KeyValue` of a key; ``KeyError`` if there is none."""
-        return self._kvs[check_bytes("key", key)]
+        return self._known[check_bytes("key", key)]
 
     def get(self, key: bytes, default: Any = None) -> Any:
         """The :class:`~txetcd.KeyValue` of a key, or *default*."""
-        return self._kvs.get(check_bytes("key", key), default)
+        return self._known.get(check_bytes("key", key), default)
 
     def __contains__(self, key: object) -> bool:
-        return check_bytes("key", key) in self._kvs
+        return check_bytes("key", key) in self._known
 
     def keys(self) -> list[bytes]:
         """All keys (``list`` of ``bytes``), in their order."""
-        return list(self._order)
+        return list(self)
 
     def values(self) -> list[KeyValue]:
         """All :class:`~txetcd.KeyValue`\\ s (``list``), in the order of their keys."""
-        return [self._kvs[key] for key in self._order]
+        return [self._kvs[key] for key in self]
 
     def items(self) -> list[tuple[bytes, KeyValue]]:
         """All keys, each with its :class:`~txetcd.KeyValue` (``list`` of ``tuple``), in their order."""
-        return [(key, self._kvs[key]) for key in self._order]
+        return [(key, self._kvs[key]) for key in self]
 
     def __len__(self) -> int:
-        return len(self._kvs)
+        return len(self._known)
 
     def __iter__(self) -> Iterator[bytes]:
         """The keys in their order."""
+        check_following(self._has_begun, self)
         return iter(tuple(self._order))
+
+    @property
+    def _known(self) -> dict[bytes, KeyValue]:
+        check_following(self._has_begun, self)
+        return self._kvs
 
     def range(self, keys: Union[bytes, KeySet]) -> list[KeyValue]:
         """What it holds of a key set (``list`` of :class:`~txetcd.KeyValue`), in the order of the keys."""
         wanted = KeySet.of("keys", keys)
+        check_following(self._has_begun, self)
         found = []
         at = bisect_left(self._order, wanted.start)
         while at < len(self._order) and self._order[at] in wanted:
@@ -209,6 +220,7 @@ class Mirror:
         return within(shown, self._etcd, timeout, f"the mirror of {self._keys!r} did not show revision {revision}")
 
     def _when_shown(self, revision: int) -> Deferred[int]:
+        check_following(self._has_begun, self)
         if self._is_over:
             return fail(self._end_reason())
         if self._revision is not None and self._revision >= revision:
@@ -227,6 +239,7 @@ class Mirror:
             <txetcd.Client.get>`, and with :class:`~txetcd.Timeout`. Cancelling it ends the waiting.
         """
         check_seconds("timeout", timeout)
+        check_following(self._has_begun, self)
         work = Deferred.fromCoroutine(self._until_fresh())
         return within(work, self._etcd, timeout, f"the mirror of {self._keys!r} was not as the store is")
 
@@ -235,8 +248,10 @@ class Mirror:
             state = "CLOSED" if self._reason is None else "FAILED"
         elif self.is_current:
             state = "CURRENT"
+        elif self._watch is not None and self._watch.losses:
+            state = "AWAY"
         else:
-            state = "AWAY" if self._watch is not None and self._watch.losses else "BEGINNING"
+            state = "BEGINNING" if self._has_begun else "NEW"
         return f"<Mirror {state} {self._keys!r} revision={self._revision} keys={len(self._kvs)}>"
 
     # --- following
@@ -413,3 +428,19 @@ class Mirror:
         while self._stopping:
             waiting = self._stopping.pop(0)
             waiting.callback(None) if reason is None else waiting.errback(self._end_reason())
+
+
+def has_begun(mirror: Mirror) -> bool:
+    """Whether it was started."""
+    return mirror._has_begun
+
+
+def check_following(has_begun: bool, what: object) -> None:
+    """
+    Nothing is said of keys that were never read.
+
+    :param what: what should have begun to follow them.
+    :raises RuntimeError: if it has not.
+    """
+    if not has_begun:
+        raise RuntimeError(f"{what!r} has not begun")

@@ -24,7 +24,7 @@ from ..lease import check_time_to_live
 from ..values import KeyValue
 from ._etcd import Etcd
 from ._name import check_name
-from .mirror import Mirror
+from .mirror import Mirror, check_following, has_begun
 from .registration import OnStatus, Registration, begin
 from .session import TIME_TO_LIVE, Session, check_begun
 
@@ -189,7 +189,9 @@ class Instances:
 
         :returns: a Deferred that fires with this. It fails, and is cancelled, as :meth:`Mirror.fresh
             <txetcd.Mirror.fresh>`.
+        :raises RuntimeError: if it was not started.
         """
+        self._check_begun()
         return self._mirror.fresh(timeout).addCallback(lambda _: self)
 
     @property
@@ -198,7 +200,12 @@ class Instances:
         return self._mirror.is_current
 
     def all(self) -> list[Instance]:
-        """All of them (``list`` of :class:`Instance`), in the order of their names."""
+        """
+        All of them (``list`` of :class:`Instance`), in the order of their names.
+
+        :raises RuntimeError: if it was not started; and so do ``len()`` and loops.
+        """
+        self._check_begun()
         return list(self._all)
 
     def __iter__(self) -> Iterator[Instance]:
@@ -206,7 +213,10 @@ class Instances:
         return iter(self.all())
 
     def __len__(self) -> int:
-        return len(self._all)
+        return len(self.all())
+
+    def _check_begun(self) -> None:
+        check_following(has_begun(self._mirror), self)
 
     async def __aenter__(self) -> Any:
         """Begins, and waits until they are known."""
@@ -249,8 +259,10 @@ class Resolver(Instances):
         :returns: a Deferred that fires with an :class:`Instance`, at once if there is one. It fails with
             :class:`~txetcd.Timeout`; and if it does not follow them any more, with the reason, or
             :class:`~txetcd.Closed`. Cancelling it ends the waiting.
+        :raises RuntimeError: if it was not started.
         """
         check_seconds("timeout", timeout)
+        self._check_begun()
         return within(self._pick(), self._etcd, timeout, f"the service {self.service!r} had no instance")
 
     def _pick(self) -> Deferred[Instance]:

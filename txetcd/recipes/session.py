@@ -116,8 +116,8 @@ class Session:
 
         :param work: a Deferred, or a coroutine. It is cancelled when the session is lost.
         :returns: a Deferred that fires as *work* does. It fails with :class:`~txetcd.errors.SessionExpired` if the
-            session was lost before that, whatever has come of *work*; and also if that was noticed only now, because
-            the process was stopped. Cancelling it cancels *work*.
+            session was lost, or closed, before that, whatever has come of *work*; and also if that was noticed only
+            now, because the process was stopped. Cancelling it cancels *work*.
             *work* that goes on nevertheless is waited for.
         :raises RuntimeError: if it has not begun; *work* is cancelled then.
         :raises TypeError: if *work* is neither of them.
@@ -141,7 +141,8 @@ class Session:
         if isinstance(result, Failure) and not result.check(CancelledError, Error):
             # a fault of its own says more
             return result
-        return Failure(SessionExpired(None, f"{self!r} was lost while it was needed"))
+        how = "closed" if self._is_closed else "lost"
+        return Failure(SessionExpired(None, f"{self!r} was {how} while it was needed"))
 
     def close(self) -> Deferred[None]:
         """

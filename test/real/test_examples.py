@@ -31,6 +31,7 @@ SAYS = {
     "nobody is there: maybe applied: False; the server has version 1\n"
     "silence: no answer within 0.5 seconds\n",
     "hello.py": "b'greeting' was b'good morning'\nb'greeting' was deleted\n",
+    "leader_works.py": "done: [b'page 0', b'page 1', b'page 2']\n",
     "lease.py": "after 6 seconds: 1 key, and the lease is alive\nafter the block: 0 keys\n",
     "lock.py": "the lock b'example/lock' was not acquired within 2 seconds\n",
     "many_watches.py": "10000 watches: 1 connection, 100 streams\nhello 0 ... hello 9000\n",
@@ -118,6 +119,9 @@ class Examples(RealCase):
 
     async def test_hello(self: Any) -> None:
         await self.run_example("hello.py")
+
+    async def test_leader_works(self: Any) -> None:
+        await self.run_example("leader_works.py")
 
     async def test_lease(self: Any) -> None:
         await self.run_example("lease.py")

@@ -88,11 +88,13 @@ RECIPES_SAY = {
     "on_status=": "I am there",
     "session.lease.keys()": r"both: \[b'web/anna', b'workers/anna'\]",
     "registry.instances(": r"b'1' 10\.0\.0\.1:80 in zone b",
-    "registry.resolver(": r"ask 10\.0\.0\.1:80",
+    'registry.resolver(b"web")': r"ask 10\.0\.0\.1:80",
     "waiting = Barrier(": "go on",
     "DoubleBarrier(": "all three are at work",
+    "resolver.start()": r"send to 10\.0\.0\.3:25",
+    "uuid4()": "failed: 1",
     "record.accepted(": "held 9 times, one at a time",
-    "WorkQueue(": r"b'to anna' b'mails/.+' \d+",
+    'WorkQueue(etcd, b"mails"': r"b'to anna' b'mails/.+' \d+",
     "Tree(": r"<Node \[set\] b'/config/colour' value=<4 bytes> CI=\d+ MI=\d+ TTL=60>",
 }
 """Likewise, as patterns, what those of the pages on recipes print."""

@@ -191,9 +191,10 @@ class Contender(Holder):
         Gives it back. It is not held any more, whatever comes of this.
 
         :returns: a Deferred that fires with ``None``. It fails with :class:`~txetcd.errors.LockReleased` if it is not
-            held, or still waited for; :class:`~txetcd.Expired`, or :class:`~txetcd.errors.SessionExpired` with a session, if it had been
-            lost already; or as every call: then it is tried again behind your back, and it is free after *time_to_live*
-            at the latest, or with the end of the session. Cancelling it ends the call, and is followed by the same.
+            held, or still waited for; :class:`~txetcd.Expired`, or :class:`~txetcd.errors.SessionExpired` with a
+            session, if it had been lost already; or as every call: then it is tried again behind your back, and it is
+            free after *time_to_live* at the latest, or with the end of the session. Cancelling it ends the call, and is
+            followed by the same.
         """
         return self._leave()
 

@@ -39,7 +39,9 @@ class Election(Holder):
     asleep), or whose system clock is set back by about as much, is deposed, and another leads before the first one
     learns that. :attr:`is_leader` never says ``True`` once the time to live is over. So let what must not be done by
     two be guarded by the store: put :meth:`guard` among the comparisons of your transaction, or hand :attr:`revision`,
-    which grows from leader to leader, to whatever you write to.
+    which grows from leader to leader, to whatever you write to. And etcd itself may revoke a lease that is being
+    renewed, when a member that led the cluster, and was suspended, goes on (its issue 15247, seen with 3.4.23 and
+    3.7.3): :meth:`guard` refuses then as well.
 
     It costs three calls to be elected where nobody else is a candidate (with a session, one), one more and a watch for
     each time the key before one's own disappears, then another to see that one's own is still there; one call to

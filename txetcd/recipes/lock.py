@@ -29,7 +29,8 @@ class Lock(Contender):
     fires, ask :attr:`is_held` in between, and let what must not happen twice be guarded by the store itself: put
     :meth:`guard` among the comparisons of your transaction, or hand :attr:`revision`, which grows from owner to owner,
     to whatever you write to. The same two tell when somebody else has deleted the owner's key: that frees the lock, and
-    the owner does not notice.
+    the owner does not notice. And etcd itself may revoke a lease that is being renewed, when a member that led, and was
+    suspended, goes on (its issue 15247, seen with 3.4.23 and 3.7.3): :meth:`guard` refuses then as well.
 
     Names nest, as they do in Go: any key below ``name/`` counts as a contender, and so does a lock ``name/other``.
 

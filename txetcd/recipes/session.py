@@ -35,6 +35,8 @@ class Session:
     * A process that is stopped for longer than *time_to_live* (a debugger, a laptop that is closed) does not notice
       meanwhile, and others act on the end of the session: what must not be done after that is to be made to depend on a
       key of the session, in a transaction: ``etcd.when(CompLease(key, "==", session.lease_id)).then(...)``.
+    * What can still go wrong is that etcd itself revokes a lease that is being renewed, when a member that led, and was
+      suspended, goes on (its issue 15247, seen with 3.4.23 and 3.7.3): such a comparison refuses then as well.
     * It costs a call to begin, a renewal three times in each *time_to_live*, and a call to end.
 
     ``async with Session(etcd) as session:`` begins and closes it.

@@ -188,7 +188,9 @@ class WorkQueue:
     What can still go wrong: a worker that is suspended for longer than the time to live loses the item without
     noticing, and another does the same work. So end the work when :meth:`HeldItem.when_lost` fires, put
     :meth:`HeldItem.guard` among the comparisons of your transactions, or hand :attr:`HeldItem.revision` to whatever you
-    write to. An item that a worker has forgotten is held as long as its process lives, or its session.
+    write to. An item that a worker has forgotten is held as long as its process lives, or its session. One that is
+    given back is the next one to be taken: so one that fails again and again keeps those behind it waiting, unless it
+    is moved away.
 
     It costs a call to put, as with :class:`~txetcd.Queue`; two to take, and a third one for each time that somebody
     else was first; one for the end; and without a *session*, one for a lease and one to revoke it, which all items

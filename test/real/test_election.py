@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from test.real.base import RealCase, on_every_server
+from test.real.base import RealCase, on_every_server_at_length
 from test.real.test_auth import AuthCase
 from test.real.test_interop import InteropCase, Running
 from txetcd import Election, Expired, KeySet, OpSet, PermissionDenied, Session, Timeout, Transaction
@@ -52,7 +52,7 @@ class ElectionCase(RealCase):
         await self.post("/v3/lease/revoke", {"ID": str(lease_id)})
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Elections(ElectionCase):
     """Those of etcd's own tests, by their names, and ours."""
 
@@ -257,7 +257,7 @@ class Elections(ElectionCase):
         await election_lost
 
 
-@on_every_server()
+@on_every_server_at_length()
 class WithAuth(AuthCase):
     """Somebody who may do no more than what an election takes."""
 
@@ -273,7 +273,7 @@ class WithAuth(AuthCase):
         self.assertEqual(await self.root.leases(), [])
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Restarted(ElectionCase):
     """The server goes, and comes back."""
 
@@ -297,7 +297,7 @@ class Restarted(ElectionCase):
         await election.resign()
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Etcdctl(ElectionCase, InteropCase):
     """``etcdctl elect`` and ours are one queue."""
 

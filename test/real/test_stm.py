@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
-from test.real.base import RealCase, on_every_server
+from test.real.base import RealCase, on_every_server_at_length
 from test.real.test_faults import FaultCase
 from txetcd import STM, Error, Failed, OutcomeUnknown
 from txetcd._schema import TXN
@@ -46,7 +46,7 @@ class StmCase(RealCase):
         return await etcd.atomically(function, isolation)
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Scenarios(StmCase):
     """Those of etcd's ``v3_stm_test.go``, by their names."""
 
@@ -171,7 +171,7 @@ class Scenarios(StmCase):
         self.assertEqual(sum(await self.balances()), ACCOUNTS * AT_FIRST)
 
 
-@on_every_server()
+@on_every_server_at_length()
 class More(StmCase):
     """What else is said of it."""
 
@@ -228,7 +228,7 @@ class More(StmCase):
         self.assertEqual((await self.etcd.get(self.keys())).kvs, [])
 
 
-@on_every_server()
+@on_every_server_at_length()
 class LostAnswers(FaultCase, StmCase):
     """The connection is lost when the commit has arrived, or just before."""
 

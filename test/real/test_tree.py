@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
-from test.real.base import QUICK, RealCase, on_every_server
+from test.real.base import QUICK, RealCase, on_every_server_at_length
 from test.real.test_faults import FaultCase
 from txetcd import Compacted, Node, Timeout, Tree
 from txetcd._schema import TXN
@@ -40,7 +40,7 @@ class TreeCase(RealCase):
         return [kv.key[len(self.tree.root) :] for kv in (await self.etcd.get(self.keys())).kvs]
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Files(TreeCase):
     """What is done to one."""
 
@@ -141,7 +141,7 @@ class Files(TreeCase):
         await self.assertFailure(tree.atomic_update(b"/n", lambda value: 1 // 0), ZeroDivisionError)
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Directories(TreeCase):
     """What is in them, and what must not be."""
 
@@ -242,7 +242,7 @@ class Directories(TreeCase):
         self.assertEqual((await tree.add(b"/", b"")).key.count(b"/"), 1)
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Waiting(TreeCase):
     """The next change."""
 
@@ -310,7 +310,7 @@ class Waiting(TreeCase):
         self.assertEqual(leader, (await self.etcd.cluster.leader()).peer_urls[0])
 
 
-@on_every_server()
+@on_every_server_at_length()
 class LostAnswers(FaultCase, TreeCase):
     """What a tree makes of them."""
 

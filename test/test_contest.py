@@ -22,6 +22,7 @@ from txetcd.errors import (
     PermissionDenied,
     SessionExpired,
     Timeout,
+    TooManyRequests,
     Unavailable,
 )
 from txetcd.ops import OpGet
@@ -162,6 +163,17 @@ class SessionTests(ContestCase):
         self.close(self.session)
         self.assert_idle()
 
+    def test_late_while_it_is_taken_back(self) -> None:
+        """It is not known then whether anything is left: the failure that came first says so, and not the deadline."""
+        lock = self.lock()
+        acquiring = lock.acquire(3.0)
+        self.transport.next(TXN).reply(OutcomeUnknown(None, "lost"))
+        self.clock.advance(3)
+        self.assertTrue(self.failureResultOf(acquiring, OutcomeUnknown).value.maybe_applied)
+        self.deleting(revision=0)
+        self.close(self.session)
+        self.assert_idle()
+
     def test_entry_in_doubt(self) -> None:
         """The key is deleted, as it may be there."""
         lock = self.lock()
@@ -191,6 +203,18 @@ class SessionTests(ContestCase):
         self.successResultOf(acquiring)
         self.cancelled(lock.release())
         self.transport.next(TXN).reply(Unavailable(None, "refused"))
+        self.close(self.session)
+        self.assert_idle()
+
+    def test_release_refused_for_now(self) -> None:
+        """A server with too much to do is asked again, as one that cannot be reached."""
+        lock = self.held()
+        released = lock.release()
+        self.transport.next(TXN).reply(TooManyRequests(8, "etcdserver: too many requests"))
+        self.failureResultOf(released, TooManyRequests)
+        self.transport.next(TXN).reply(TooManyRequests(8, "etcdserver: too many requests"))
+        self.clock.advance(ASK_AGAIN)
+        self.deleting()
         self.close(self.session)
         self.assert_idle()
 

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any, Callable, Optional, Union, cast
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.task import deferLater
 
 from .._backoff import ASK_AGAIN
@@ -111,6 +111,9 @@ class Contest:
         self._rivals = rivals or self._everyone
         self._session = session
         self._time_to_live = check_int("time_to_live", time_to_live, minimum=1, maximum=MAX_TIME_TO_LIVE)
+        # of those that have the same key, and so must not overlap
+        self._turns = DeferredLock()
+        self._before: Optional[SessionPlace] = None
 
     def win(self, timeout: Optional[float] = None, value: Optional[bytes] = None) -> Deferred[Place]:
         """
@@ -122,7 +125,7 @@ class Contest:
         """
         self._check_session()
         written = self.value if value is None else value
-        work = Deferred.fromCoroutine(self._compete(lambda place: self._wait(place, written)))
+        work = Deferred.fromCoroutine(self._compete_in_turn(lambda place: self._wait(place, written)))
         return within(cast("Deferred[Place]", work), self._etcd, timeout, f"{self.what} was not {self.won}")
 
     def win_at_once(self) -> Deferred[Optional[Place]]:
@@ -162,6 +165,21 @@ class Contest:
 
     # --- a place
 
+    async def _compete_in_turn(self, contend: Contending) -> Optional[Place]:
+        """
+        Those of one session have the same key: what is left of the one before is taken back first, or its deletion
+        would hit the key that the next one has taken over.
+        """
+        if self._session is None or not self.is_one_per_session:
+            return await self._compete(contend)
+        await self._turns.acquire()
+        try:
+            if self._before is not None:
+                await self._before.when_left()
+            return await self._compete(contend)
+        finally:
+            self._turns.release()
+
     async def _compete(self, contend: Contending) -> Optional[Place]:
         """A place that has won; ``None`` for one that has not, and was given up."""
         place = await self._place()
@@ -183,7 +201,9 @@ class Contest:
             lease = await lease_of_its_own(self._etcd, self._time_to_live)
             return Place(self._etcd, self.what, self._prefix, lease)
         lease = lease_of(self._session, self.what)
-        return SessionPlace(self._etcd, self.what, self._prefix, lease, is_only_one=self.is_one_per_session)
+        place = SessionPlace(self._etcd, self.what, self._prefix, lease, is_only_one=self.is_one_per_session)
+        self._before = place if self.is_one_per_session else None
+        return place
 
     async def _contend(self, place: Place, contend: Contending) -> bool:
         """As long as the lease lasts."""
@@ -200,8 +220,8 @@ class Contest:
             await place.leave(_CLEANUP_TIMEOUT)
         except LeaseNotFound:
             return True
-        except Error:
-            # what the attempt failed with says more; the lease ends by itself
+        except (Error, CancelledError):
+            # what the attempt failed with says more; it is tried again, or the lease ends by itself
             return False
         return True
 
@@ -269,7 +289,8 @@ class Contest:
 
     async def _arrive(self, place: Place) -> None:
         found = await self._etcd.get(place.key)
-        self._check_there(bool(found.kvs))
+        # one that was deleted and written again is behind others
+        self._check_there(bool(found.kvs) and found.kvs[0].create_revision == place.revision)
 
     def _check_there(self, is_there: bool) -> None:
         if not is_there:

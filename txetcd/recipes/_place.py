@@ -13,17 +13,18 @@ from twisted.python.failure import Failure
 
 from .._backoff import ASK_AGAIN
 from .._context import LeftBehind
-from ..errors import Closed, Error, Expired, OutcomeUnknown, SessionExpired, Timeout, Unavailable
+from ..errors import Closed, Error, Expired, SessionExpired
 from ..lease import Lease, is_left
 from ..ops import Comp, CompCreated, OpDel, Transaction
 from ..values import Outcome
 from ._etcd import Etcd
+from ._once import OUTAGES
 from .session import Session
 
 T = TypeVar("T")
 
-_IN_DOUBT = (CancelledError, Unavailable, Timeout, OutcomeUnknown)
-"""After these it is not known whether a key was deleted."""
+_IN_DOUBT = (CancelledError, *OUTAGES)
+"""After these it is not known whether a key was deleted, or it can be tried again."""
 
 
 class Place:
@@ -100,8 +101,10 @@ class SessionPlace(Place):
         super().__init__(etcd, what, prefix, lease)
         if not is_only_one:
             self.key += b"." + secrets.token_hex(4).encode()
+        self._is_only_one = is_only_one
         self._entered: Deferred[None] = succeed(None)
-        self._is_left = False
+        self._is_leaving = self._is_left = False
+        self._successors: list[Deferred[None]] = []
         self._losers: list[Deferred[None]] = []
 
     def enter(self, entry: Transaction) -> Deferred[Outcome]:
@@ -121,13 +124,19 @@ class SessionPlace(Place):
         """See :meth:`Place.leave`."""
         if self.lease.state == "lost":
             return fail(SessionExpired(None, f"the session of {self._what} was lost before that was given up"))
+        self._is_leaving = True
         leaving = Deferred.fromCoroutine(self._leave(timeout))
-        return leaving.addErrback(self._not_left)
+        return leaving.addCallbacks(self._over, self._not_left)
 
     async def _leave(self, timeout: Optional[float] = None) -> None:
         await self._entered
-        comps = [self.guard()] if self.revision else []
-        await self._etcd.transact(Transaction(comps, [OpDel(self.key)]), timeout, idempotent=True)
+        if self._is_only_one and not self.revision:
+            # a deletion that is carried out late must not hit the key of the one that comes after this
+            found = await self._etcd.get(self.key)
+            self.revision = found.kvs[0].create_revision if found.kvs else 0
+        if self.revision or not self._is_only_one:
+            comps = [self.guard()] if self.revision else []
+            await self._etcd.transact(Transaction(comps, [OpDel(self.key)]), timeout, idempotent=True)
         self._is_left = True
         for lost in list(self._losers):
             lost.cancel()
@@ -136,14 +145,30 @@ class SessionPlace(Place):
         if failure.check(*_IN_DOUBT):
             leaving = ending_with(self.lease, Deferred.fromCoroutine(self._leave_at_last()))
             # whoever has asked for it was told already
-            leaving.addErrback(lambda failure: failure.trap(CancelledError, Error) and None)
+            leaving.addErrback(lambda failure: failure.trap(CancelledError, Error) and None).addCallback(self._over)
+        else:
+            self._over(None)
         return failure
+
+    def _over(self, _: None) -> None:
+        """Nothing more is done to give it up."""
+        self._is_leaving = False
+        while self._successors:
+            self._successors.pop(0).callback(None)
+
+    def when_left(self) -> Deferred[None]:
+        """Fires with ``None`` when it is not being given up any more. Cancelling it ends the waiting."""
+        if not self._is_leaving:
+            return succeed(None)
+        waiting: Deferred[None] = Deferred(self._successors.remove)
+        self._successors.append(waiting)
+        return waiting
 
     async def _leave_at_last(self) -> None:
         while True:
             try:
                 return await self._leave()
-            except (Unavailable, Timeout, OutcomeUnknown):
+            except OUTAGES:
                 await deferLater(self._etcd.reactor, ASK_AGAIN)
 
     def when_lost(self) -> Deferred[None]:

@@ -545,6 +545,28 @@ class EndTests(StmCase):
             self.assertEqual(self.failureResultOf(done, Timeout).value.maybe_applied, maybe_applied)
             self.transport.asked()
 
+    def test_reading_fails(self) -> None:
+        """Nothing can have been applied, whichever read it is, and whatever becomes of it."""
+        for reads in (1, 2):
+            for error in (OutcomeUnknown(None, "lost"), Timeout("late", True), Closed("closed", True)):
+                done = self.client.atomically(lambda stm: stm.get(A))
+                self.answer(reads - 1)
+                self.transport.next(TXN).reply(error)
+                reason = self.failureResultOf(done).value
+                wanted = Unavailable if isinstance(error, OutcomeUnknown) else type(error)
+                self.assertEqual((type(reason), reason.maybe_applied), (wanted, False))
+
+    def test_reading_again_fails(self) -> None:
+        """So it is after a conflict."""
+        done = self.client.atomically(swap, prefetch=[A, B])
+        for _ in range(2):
+            self.answer()
+            self.store.write(OpSet(A, b"other"))
+        self.answer()
+        self.clock.advance(1)
+        self.lose(False)
+        self.assertFalse(self.failureResultOf(done, Unavailable).value.maybe_applied)
+
     def test_too_late_to_settle(self) -> None:
         done = self.client.atomically(swap, timeout=3, prefetch=[A, B])
         self.answer()
@@ -833,6 +855,6 @@ class CountProperties(SynchronousTestCase):
         if result is None:
             return 1, 1
         assert isinstance(result, Failure)
-        # a read whose answer was lost fails like that, too, as the fake does not ask again
-        result.trap(OutcomeUnknown, Failed)
+        # a read whose answer was lost, as the fake does not ask again
+        result.trap(OutcomeUnknown, Failed, Unavailable)
         return (0, 1) if result.check(OutcomeUnknown) else (0, 0)

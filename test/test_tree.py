@@ -37,6 +37,7 @@ from txetcd.errors import (
     OutcomeUnknown,
     PermissionDenied,
     PreconditionFailed,
+    Timeout,
     Unavailable,
 )
 from txetcd.recipes import tree as tree_module
@@ -131,6 +132,12 @@ class ReadTests(TreeCase):
         self.answer()
         self.transport.next(LEASE_TIME_TO_LIVE).reply(PermissionDenied(7, "no"))
         self.failed(getting, PermissionDenied)
+
+    def test_answer_lost(self) -> None:
+        """It is only a read."""
+        getting = self.tree.get(b"/a")
+        self.transport.next(TXN).reply(Timeout("late", True))
+        self.assertFalse(self.failureResultOf(getting, Timeout).value.maybe_applied)
 
     def test_directory(self) -> None:
         self.put(b"/d/b", b"/d/a/x", b"/d/_h", b"/d/_i/x", b"/d/")

@@ -19,6 +19,7 @@ from ..errors import Closed, Compacted, Error, Failed, FutureRevision, OutcomeUn
 from ..ops import OpDel, OpSet, Transaction
 from ..values import Header, KeyValue, Outcome
 from ._etcd import Etcd
+from ._once import read_if
 from ._stm import LEVELS, Level, committing, is_conflict, is_guarded, marked, read, reading
 
 ATTEMPTS = 50
@@ -142,10 +143,10 @@ class STM:
         # the first read of a snapshot must be the newest there is; at a revision every member has the same
         may_be_stale = bool(self._revision) or not self._level.is_pinned
         try:
-            return await self._etcd.transact(reading(keys, self._revision, may_be_stale), idempotent=True)
+            return await read_if(self._etcd, reading(keys, self._revision, may_be_stale))
         except FutureRevision:
             # this member is behind; asked so, it catches up first
-            return await self._etcd.transact(reading(keys, self._revision, False), idempotent=True)
+            return await read_if(self._etcd, reading(keys, self._revision, False))
         except Compacted as error:
             self._outdated = error
             raise
@@ -249,7 +250,7 @@ class _Work:
             await deferLater(self._etcd.reactor, (_backoff(failures - 1) or 0.0) * random.random())
         if failures > 1 or view._outdated:
             # what was brought is old by now
-            outcome = await self._etcd.transact(reading(view._reads, 0, False), idempotent=True)
+            outcome = await read_if(self._etcd, reading(view._reads, 0, False))
         following._carry(read(view._reads, outcome), outcome.header.revision)
         return following
 
@@ -281,7 +282,7 @@ class _Work:
         if not (txn.compare or txn.success):
             return Outcome(True)
         if not view._writes:
-            return await self._etcd.transact(txn, idempotent=True)
+            return await read_if(self._etcd, txn)
         try:
             return await self._commit_writes(view, txn)
         except CancelledError:
@@ -320,7 +321,7 @@ class _Work:
                 return outcome
         marks = {write.key: write.value for write in marked(view._writes, self._token)}
         if marks:
-            outcome = await self._etcd.transact(reading(marks, 0, False), idempotent=True)
+            outcome = await read_if(self._etcd, reading(marks, 0, False))
             if any(kv is not None and kv.value == marks[kv.key] for kv in read(marks, outcome).values()):
                 return outcome
         return None

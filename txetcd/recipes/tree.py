@@ -33,6 +33,7 @@ from ..lease import MAX_TIME_TO_LIVE, Lease
 from ..ops import Comp, CompCreated, CompModified, CompValue, Op, OpDel, OpGet, OpSet, OpTxn, Transaction
 from ..values import Deleted, Event, Header, KeyValue, Member, Outcome, Range, Revision
 from ._etcd import Etcd
+from ._once import read
 from ._tree import (
     SLASH,
     Node,
@@ -141,7 +142,7 @@ class Tree:
         """The key of a file, and those in a directory."""
         prefix = self._inside(path)
         ops = [OpGet(self._key(path)), OpGet(KeySet(prefix, prefix=True), limit=PAGE)]
-        outcome = await self._etcd.transact(Transaction([], ops), idempotent=True)
+        outcome = await read(self._etcd, ops)
         own, page = outcome.responses
         kvs = _found(page)
         while isinstance(page, Range) and page.more:

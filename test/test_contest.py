@@ -27,7 +27,7 @@ from txetcd.errors import (
 )
 from txetcd.ops import OpGet
 from txetcd.recipes import _place
-from txetcd.values import KeyValue, Outcome
+from txetcd.values import Deleted, KeyValue, Outcome
 
 MINE = KEY + b".c0ffee00"
 """The key of a lock with a session."""
@@ -65,7 +65,7 @@ class ContestCase(SessionCase):
         self.transport.asked("Txn")
         comps = [CompCreated(MINE, "==", revision)] if revision else []
         self.assertEqual(self.transport.next(TXN).request, Transaction(comps, [OpDel(MINE)]))
-        self.transport.next(TXN).reply(Outcome(True, header(60), []))
+        self.transport.next(TXN).reply(Outcome(True, header(60), [Deleted(1, header(60))]))
         self.transport.asked()
         self.assertEqual(self.transport.live, [])
 
@@ -183,6 +183,44 @@ class SessionTests(ContestCase):
         self.deleting(revision=0)
         self.failureResultOf(acquiring, OutcomeUnknown)
         self.close(self.session)
+
+    def late(self) -> None:
+        """An entry whose answer was lost, and whose key is not there when it is deleted."""
+        acquiring = self.lock().acquire()
+        self.transport.next(TXN).reply(OutcomeUnknown(None, "lost"))
+        self.transport.next(TXN).reply(Outcome(True, header(60), [Deleted(0, header(60))]))
+        self.failureResultOf(acquiring, OutcomeUnknown)
+        self.transport.asked()
+
+    def test_entry_carried_out_late(self) -> None:
+        """By a server that was suspended: the key is looked for, less and less often, and deleted."""
+        self.late()
+        self.clock.advance(ASK_AGAIN)
+        self.transport.next(RANGE).reply(found())
+        self.clock.advance(2 * ASK_AGAIN)
+        self.transport.next(RANGE).reply(Unavailable(None, "refused"))
+        self.clock.advance(4 * ASK_AGAIN - 0.01)
+        self.transport.asked()
+        self.clock.advance(0.01)
+        self.assertEqual(self.transport.next(RANGE).request, OpGet(MINE))
+        self.transport.next(RANGE).reply(found(key(MINE, 70)))
+        self.transport.next(TXN).reply(OutcomeUnknown(None, "lost"))
+        self.clock.advance(8 * ASK_AGAIN)
+        self.transport.next(RANGE).reply(found(key(MINE, 70)))
+        self.deleting(revision=0)
+        self.close(self.session)
+        self.assert_idle()
+
+    def test_entry_never_carried_out(self) -> None:
+        """It is looked for as long as the session lasts, or until that is refused."""
+        self.late()
+        self.close(self.session)
+        self.assert_idle()
+        self.late()
+        self.clock.advance(ASK_AGAIN)
+        self.transport.next(RANGE).reply(PermissionDenied(7, "permission denied"))
+        self.close(self.session)
+        self.assert_idle()
 
     def test_release_fails(self) -> None:
         """It is tried again behind the back, unless that cannot help; at most as long as the session lasts."""

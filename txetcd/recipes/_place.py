@@ -5,18 +5,19 @@ A place in a queue: a key of one's own, on a lease, and how it is given up.
 from __future__ import annotations
 
 import secrets
+from itertools import count
 from typing import Any, Optional, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from .._backoff import ASK_AGAIN
+from .._backoff import ASK_AGAIN, Backoff
 from .._context import LeftBehind
 from ..errors import Closed, Error, Expired, SessionExpired
 from ..lease import Lease, is_left
 from ..ops import Comp, CompCreated, OpDel, Transaction
-from ..values import Outcome
+from ..values import Deleted, Outcome
 from ._etcd import Etcd
 from ._once import OUTAGES
 from .session import Session
@@ -103,7 +104,7 @@ class SessionPlace(Place):
             self.key += b"." + secrets.token_hex(4).encode()
         self._is_only_one = is_only_one
         self._entered: Deferred[None] = succeed(None)
-        self._is_leaving = self._is_left = False
+        self._is_in_doubt = self._is_leaving = self._is_left = False
         self._successors: list[Deferred[None]] = []
         self._losers: list[Deferred[None]] = []
 
@@ -116,6 +117,7 @@ class SessionPlace(Place):
         return result
 
     def _done(self, outcome: Any, result: Deferred[Outcome]) -> None:
+        self._is_in_doubt = isinstance(outcome, Failure) and getattr(outcome.value, "maybe_applied", False)
         self._entered.callback(None)
         if not result.called:
             result.callback(outcome)
@@ -135,11 +137,36 @@ class SessionPlace(Place):
             found = await self._etcd.get(self.key)
             self.revision = found.kvs[0].create_revision if found.kvs else 0
         if self.revision or not self._is_only_one:
-            comps = [self.guard()] if self.revision else []
-            await self._etcd.transact(Transaction(comps, [OpDel(self.key)]), timeout, idempotent=True)
+            is_deleted = await self._delete(timeout)
+            if self._is_in_doubt and not is_deleted and not self._is_only_one:
+                # of a key that others have as well, the next one takes over what is carried out late
+                warding_off = ending_with(self.lease, Deferred.fromCoroutine(self._ward_off()))
+                warding_off.addErrback(lambda failure: failure.trap(CancelledError, Error) and None)
         self._is_left = True
         for lost in list(self._losers):
             lost.cancel()
+
+    async def _delete(self, timeout: Optional[float] = None) -> bool:
+        """Whether the key was there, for all that is known."""
+        comps = [self.guard()] if self.revision else []
+        deletion = Transaction(comps, [OpDel(self.key)])
+        outcome = await self._etcd.transact(deletion, timeout, idempotent=True)
+        return any(isinstance(answer, Deleted) and answer.deleted for answer in outcome.responses)
+
+    async def _ward_off(self) -> None:
+        """
+        An entry in doubt may be carried out yet, if a server was suspended: then its key would stand in everybody's way
+        as long as the session lasts. So it is looked for, and stands there no longer than if its owner had died.
+        """
+        pause = Backoff(ASK_AGAIN, self.lease.time_to_live)
+        for looks in count(1):
+            await deferLater(self._etcd.reactor, pause(looks))
+            try:
+                if (await self._etcd.get(self.key)).kvs:
+                    await self._delete()
+                    return
+            except OUTAGES:
+                pass
 
     def _not_left(self, failure: Failure) -> Failure:
         if failure.check(*_IN_DOUBT):

@@ -39,7 +39,7 @@ LADDER = [
     ("L5", "watch lease _sync cluster maintenance auth"),
     ("L6", "recipes"),
     ("L6", "recipes._etcd"),
-    ("L6", "recipes._stm recipes._tree"),
+    ("L6", "recipes._stm recipes._tree recipes._awaited"),
     ("L6", "recipes.mirror recipes.session recipes.stm"),
     ("L6", "recipes.tree"),
     ("L6", "recipes._place"),

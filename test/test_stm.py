@@ -425,6 +425,71 @@ class FunctionTests(StmCase):
         self.failureResultOf(done, PermissionDenied)
         self.transport.asked()
 
+    def test_not_waited_for(self) -> None:
+        """What is written would not depend on what was read: it is refused, and the read ended."""
+
+        def truth(stm: STM) -> None:
+            if stm.get(b"none"):
+                stm.set(A, b"x")
+
+        def missing(stm: STM) -> None:
+            if stm.get(A) is None:  # type: ignore[comparison-overlap]
+                stm.set(A, b"x")
+            stm.set(B, b"x")
+
+        async def other_value(stm: STM) -> None:
+            stored = stm.stored(A)
+            if stored != await stm.get(B):  # type: ignore[comparison-overlap]
+                stm.set(A, b"x")
+
+        async def own_value(stm: STM) -> None:
+            stm.set(A, b"x")
+            stm.get(A)
+
+        def gathered(stm: STM) -> None:
+            gatherResults([stm.get(A)], consumeErrors=True).addErrback(lambda _: None)
+
+        cases: list[tuple[Callable[[STM], Any], type[Exception], str]] = [
+            (truth, TypeError, "stm.get(b'none') is a Deferred, and not yet what it fires with: it lacks 'await', or"),
+            (missing, RuntimeError, "the function is done, and has not waited for stm.get(b'a'): it lacks 'await', or"),
+            (other_value, RuntimeError, "the function is done, and has not waited for stm.stored(b'a'): it lacks"),
+            (own_value, RuntimeError, "the function is done, and has not waited for stm.get(b'a'): it lacks 'await'"),
+            (gathered, RuntimeError, "the function is done, and has not waited for stm.get(b'a'): it lacks 'await'"),
+        ]
+        for function, kind, text in cases:
+            for prefetch in ([], [A, B, b"none"]):
+                if function is gathered and prefetch:
+                    # it was waited for; that the sum of it was not, nobody can see
+                    continue
+                done = self.client.atomically(function, prefetch=prefetch)
+                while self.transport.waiting:
+                    self.answer()
+                error = self.failureResultOf(done, kind).value
+                self.assertEqual((str(error)[: len(text)], type(error)), (text, kind))
+                self.transport.asked()
+                self.assertEqual((self.values(), self.store.revision), ([b"1", b"2"], 3))
+
+    def test_not_waited_for_and_failed(self) -> None:
+        """What the function raises counts; and a read that it has caught the failure of was waited for."""
+
+        async def caught(stm: STM) -> str:
+            try:
+                await stm.get(A)
+            except PermissionDenied:
+                pass
+            return "caught"
+
+        done = self.client.atomically(caught)
+        self.transport.next(TXN).reply(PermissionDenied(7, "etcdserver: permission denied"))
+        self.assertEqual(self.successResultOf(done), "caught")
+
+        def failing(stm: STM) -> None:
+            stm.get(A)
+            raise KeyError("no")
+
+        self.failureResultOf(self.client.atomically(failing), KeyError)
+        self.transport.asked()
+
     def test_commit_is_refused(self) -> None:
         """Nothing was written, certainly, and nothing is tried again."""
         for error in (TooManyOps(3, "etcdserver: too many operations in txn request"), Unavailable(None, "not sent")):

@@ -18,6 +18,7 @@ from .._context import LeftBehind, within
 from ..errors import Closed, Compacted, Error, Failed, FutureRevision, OutcomeUnknown
 from ..ops import OpDel, OpSet, Transaction
 from ..values import Header, KeyValue, Outcome
+from ._awaited import Awaited
 from ._etcd import Etcd
 from ._once import read_if
 from ._stm import LEVELS, Level, committing, is_conflict, is_guarded, marked, read, reading
@@ -54,6 +55,7 @@ class STM:
         # what the attempt before has brought, at the revision below
         self._carried: dict[bytes, Optional[KeyValue]] = {}
         self._revision = 0
+        self._asked: list[Awaited[Any]] = []
         self._reading = DeferredLock()
         self._outdated: Optional[Compacted] = None
         self._is_over = False
@@ -65,14 +67,16 @@ class STM:
 
         :param key: the key (``bytes``).
         :returns: a Deferred that fires with the value (``bytes``), or ``None`` if there is no such key. It fails as
-            every call; if the function lets that pass, nothing is written.
+            every call; if the function lets that pass, nothing is written. It must be waited for: it is no value, so
+            ``if stm.get(key):`` is a ``TypeError``; and if the function ends without having waited for it, the
+            transaction fails with ``RuntimeError``, and nothing is written.
         :raises RuntimeError: when the function is done.
         """
         self._check_running()
         write = self._writes.get(check_key("key", key))
         if write is not None:
-            return succeed(write.value if isinstance(write, OpSet) else None)
-        return self._read(key).addCallback(lambda kv: None if kv is None else kv.value)
+            return self._awaited("get", key, succeed(write.value if isinstance(write, OpSet) else None))
+        return self._awaited("get", key, self._read(key).addCallback(lambda kv: None if kv is None else kv.value))
 
     def stored(self, key: bytes) -> Deferred[Optional[KeyValue]]:
         """
@@ -81,11 +85,11 @@ class STM:
 
         :param key: the key (``bytes``).
         :returns: a Deferred that fires with a :class:`~txetcd.KeyValue`, or ``None`` if there is no such key. It fails
-            as :meth:`get`.
+            as :meth:`get`, and must be waited for likewise.
         :raises RuntimeError: when the function is done.
         """
         self._check_running()
-        return self._read(check_key("key", key))
+        return self._awaited("stored", key, self._read(check_key("key", key)))
 
     def set(self, key: bytes, value: bytes, lease: Any = None) -> None:
         """
@@ -120,6 +124,21 @@ class STM:
     def _check_running(self) -> None:
         if self._is_over:
             raise RuntimeError(f"{self!r} is of no use after its function is done")
+
+    def _awaited(self, verb: str, key: bytes, reading: Deferred[T]) -> Deferred[T]:
+        awaited = Awaited[T](f"stm.{verb}({key!r})", lambda _: reading.cancel())
+        reading.chainDeferred(awaited)
+        self._asked.append(awaited)
+        return awaited
+
+    def _end(self) -> Optional[Awaited[Any]]:
+        """The function is done. Ends what was read and not waited for, and tells what that was."""
+        self._is_over = True
+        forgotten = [awaited for awaited in self._asked if not awaited.is_taken]
+        for awaited in forgotten:
+            awaited.addErrback(lambda _: None)
+            awaited.cancel()
+        return next(iter(forgotten), None)
 
     def _read(self, key: bytes) -> Deferred[Optional[KeyValue]]:
         return self._fetch([key]).addCallback(lambda _: self._reads[key])
@@ -268,9 +287,13 @@ class _Work:
                 raise
             result = None
         finally:
-            view._is_over = True
+            forgotten = view._end()
         if self._is_cancelled:
             raise CancelledError()
+        if forgotten is not None and view._outdated is None:
+            # what is written would not depend on it
+            lacking = "it lacks 'await', or 'yield'"
+            raise RuntimeError(f"the function is done, and has not waited for {forgotten.what}: {lacking}")
         return result
 
     # --- commit

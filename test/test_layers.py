@@ -41,6 +41,8 @@ LADDER = [
     ("L6", "recipes._etcd"),
     ("L6", "recipes._stm recipes._tree recipes._awaited"),
     ("L6", "recipes.mirror recipes.session recipes.stm"),
+    ("L6", "recipes._lifetimes"),
+    ("L6", "recipes._treechanges"),
     ("L6", "recipes.tree"),
     ("L6", "recipes._place"),
     ("L6", "recipes._contest"),

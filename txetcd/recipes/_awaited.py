@@ -46,6 +46,7 @@ class Awaited(Deferred[T]):
 
     @result.setter
     def result(self, result: Any) -> None:
+        """Set when it is fired, and whenever somebody has made something else of that."""
         self._results += 1
         self.__dict__["result"] = result
 

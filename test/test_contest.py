@@ -211,6 +211,16 @@ class SessionTests(ContestCase):
         self.close(self.session)
         self.assert_idle()
 
+    def test_late_entry_in_doubt(self) -> None:
+        """What is not there may still come: then it is not certain that nothing is left."""
+        for was_there in (True, False):
+            acquiring = self.lock().acquire(3.0)
+            self.clock.advance(3)
+            self.transport.next(TXN).reply(OutcomeUnknown(None, "lost"))
+            self.transport.next(TXN).reply(Outcome(True, header(60), [Deleted(was_there, header(60))]))
+            self.assertEqual(self.failureResultOf(acquiring, Timeout).value.maybe_applied, not was_there)
+            self.close(self.session)
+
     def test_entry_never_carried_out(self) -> None:
         """It is looked for as long as the session lasts, or until that is refused."""
         self.late()

@@ -223,7 +223,7 @@ class Contest:
         except (Error, CancelledError):
             # what the attempt failed with says more; it is tried again, or the lease ends by itself
             return False
-        return True
+        return not place.is_in_doubt
 
     # --- entering, and waiting
 

@@ -42,6 +42,7 @@ class Place:
     :ivar lease: as given.
     :ivar revision: that which has created the key (``int``): the place in the queue, and the fencing token; 0 until it
         is known.
+    :ivar is_in_doubt: whether its entry may be carried out yet, although it was given up (``bool``).
     """
 
     def __init__(self, etcd: Etcd, what: str, prefix: bytes, lease: Lease) -> None:
@@ -50,6 +51,7 @@ class Place:
         self.key = prefix + f"{lease.lease_id:x}".encode()
         self.lease = lease
         self.revision = 0
+        self.is_in_doubt = False
 
     @property
     def is_alive(self) -> bool:
@@ -104,7 +106,7 @@ class SessionPlace(Place):
             self.key += b"." + secrets.token_hex(4).encode()
         self._is_only_one = is_only_one
         self._entered: Deferred[None] = succeed(None)
-        self._is_in_doubt = self._is_leaving = self._is_left = False
+        self._is_leaving = self._is_left = False
         self._successors: list[Deferred[None]] = []
         self._losers: list[Deferred[None]] = []
 
@@ -117,7 +119,7 @@ class SessionPlace(Place):
         return result
 
     def _done(self, outcome: Any, result: Deferred[Outcome]) -> None:
-        self._is_in_doubt = isinstance(outcome, Failure) and getattr(outcome.value, "maybe_applied", False)
+        self.is_in_doubt = isinstance(outcome, Failure) and getattr(outcome.value, "maybe_applied", False)
         self._entered.callback(None)
         if not result.called:
             result.callback(outcome)
@@ -137,8 +139,8 @@ class SessionPlace(Place):
             found = await self._etcd.get(self.key)
             self.revision = found.kvs[0].create_revision if found.kvs else 0
         if self.revision or not self._is_only_one:
-            is_deleted = await self._delete(timeout)
-            if self._is_in_doubt and not is_deleted and not self._is_only_one:
+            self.is_in_doubt = not await self._delete(timeout) and self.is_in_doubt
+            if self.is_in_doubt and not self._is_only_one:
                 # of a key that others have as well, the next one takes over what is carried out late
                 warding_off = ending_with(self.lease, Deferred.fromCoroutine(self._ward_off()))
                 warding_off.addErrback(lambda failure: failure.trap(CancelledError, Error) and None)

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
 from test.fakes import run
-from test.test_lock import GRANT, ID, KEY, RANGE, TXN, WatchResponse, deleted, entered, found, header, key
+from test.test_lock import GRANT, ID, KEY, RANGE, REVOKE, TXN, WatchResponse, deleted, entered, found, header, key
 from test.test_session import SessionCase
 from txetcd import CompCreated, Lock, OpDel, Session, Transaction
 from txetcd._backoff import ASK_AGAIN
@@ -264,6 +264,17 @@ class SessionTests(ContestCase):
         self.clock.advance(ASK_AGAIN)
         self.deleting()
         self.close(self.session)
+        self.assert_idle()
+
+    def test_session_closed_in_doubt(self) -> None:
+        """It may be gone, and so it is not held any more."""
+        lock = self.held()
+        closed = self.session.close()
+        self.assertFalse(lock.is_held)
+        self.transport.next(REVOKE).reply(OutcomeUnknown(None, "lost"))
+        self.failureResultOf(closed, OutcomeUnknown)
+        self.assertEqual((lock.is_held, repr(lock)), (False, "<Lock b'name' LOST>"))
+        self.revoked()
         self.assert_idle()
 
     def test_session_lost_while_it_is_held(self) -> None:

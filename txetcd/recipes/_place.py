@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from .._backoff import ASK_AGAIN, Backoff
 from .._context import LeftBehind
 from ..errors import Closed, Error, Expired, SessionExpired
-from ..lease import Lease, is_left
+from ..lease import Lease, is_given_back, is_left
 from ..ops import Comp, CompCreated, OpDel, Transaction
 from ..values import Deleted, Outcome
 from ._etcd import Etcd
@@ -109,6 +109,11 @@ class SessionPlace(Place):
         self._is_leaving = self._is_left = False
         self._successors: list[Deferred[None]] = []
         self._losers: list[Deferred[None]] = []
+
+    @property
+    def is_alive(self) -> bool:
+        """See :attr:`Place.is_alive`. A session that is closed may be gone, although that was not answered yet."""
+        return super().is_alive and not is_given_back(self.lease)
 
     def enter(self, entry: Transaction) -> Deferred[Outcome]:
         """As of any other; but it is not cancelled: the key could be written after it was deleted."""

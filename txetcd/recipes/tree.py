@@ -305,8 +305,8 @@ class Tree:
 
     def add(self, path: bytes, value: bytes, ttl: Optional[int] = None) -> Deferred[Node]:
         """
-        Writes a new file into a directory, under a name that comes behind those of all files that were added before: 20
-        digits, which do not come twice.
+        Writes a new file into a directory, under a name that comes behind those of all files that were added before and
+        are there: 20 digits, which do not come twice, unless a file was added and deleted while this is under way.
 
         :param path: the path of the directory (``bytes``), which need not be there.
         :param value: the value (``bytes``).
@@ -343,7 +343,7 @@ class Tree:
         raise AssertionError("unreachable")
 
     def _adding(self, node: bytes, value: bytes, lease: Optional[Lease], revision: int) -> Transaction:
-        """Writes it, if nothing behind it was added since that revision: no name comes twice, nor before its time."""
+        """Writes it, if nothing behind it that is there was added since that revision, nor itself."""
         key = self._key(node)
         above = [self._key(one) for one in ancestors(node)]
         behind = KeySet(key, self._key(node.rpartition(SLASH)[0]) + b"/1")

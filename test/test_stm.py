@@ -545,6 +545,29 @@ class EndTests(StmCase):
             self.assertEqual(self.failureResultOf(done, Timeout).value.maybe_applied, maybe_applied)
             self.transport.asked()
 
+    def test_reading_for_nobody(self) -> None:
+        """What a function has not waited for is not read any more, and confuses nobody when the commit is in doubt."""
+        gotten: list[Deferred[Any]] = []
+
+        async def function(stm: STM) -> None:
+            stm.set(A, await stm.get(A) or b"")
+            await stm.get(C)
+            gotten.append(stm.get(B))
+
+        done = self.client.atomically(function, attempts=1)
+        self.answer(2)
+        late, commit = self.transport.waiting
+        commit.reply(OutcomeUnknown(None, "lost"))
+        late.reply(self.store.answer(late.request))
+        self.failureResultOf(gotten[0], RuntimeError)
+        self.store.write(OpSet(C, b"other"))
+        self.settle()
+        self.answer()
+        for _ in range(2):
+            self.settle()
+            self.answer()
+        self.failureResultOf(done, OutcomeUnknown)
+
     def test_reading_fails(self) -> None:
         """Nothing can have been applied, whichever read it is, and whatever becomes of it."""
         for reads in (1, 2):

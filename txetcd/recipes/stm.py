@@ -135,6 +135,8 @@ class STM:
         unknown = [key for key in keys if key not in self._reads]
         if unknown:
             outcome = await self._ask(unknown)
+            # or it would be taken for one that the commit has compared
+            self._check_running()
             self._reads.update(read(unknown, outcome))
             if self._level.is_pinned and not self._revision:
                 self._revision = outcome.header.revision

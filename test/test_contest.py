@@ -17,6 +17,7 @@ from txetcd._backoff import ASK_AGAIN
 from txetcd.errors import (
     Closed,
     Expired,
+    LeaseNotFound,
     LockReleased,
     OutcomeUnknown,
     PermissionDenied,
@@ -210,6 +211,15 @@ class SessionTests(ContestCase):
         self.deleting(revision=0)
         self.close(self.session)
         self.assert_idle()
+
+    def test_session_lost_as_the_entry_tells(self) -> None:
+        """By the server, before a renewal does."""
+        acquiring = self.lock().acquire()
+        self.transport.next(TXN).reply(LeaseNotFound(5, "etcdserver: requested lease not found"))
+        self.deleting(revision=0)
+        error = self.failureResultOf(acquiring, SessionExpired).value
+        self.assertEqual(str(error), "the session of the lock b'name' was lost while it was waited for")
+        self.close(self.session)
 
     def test_late_entry_in_doubt(self) -> None:
         """What is not there may still come: then it is not certain that nothing is left."""

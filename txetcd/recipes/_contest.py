@@ -213,6 +213,9 @@ class Contest:
             if place.lease.state == "lost":
                 raise place.lost() from None
             raise
+        except LeaseNotFound as error:
+            # the server knows it earlier
+            raise place.lost() from error
 
     async def _take_back(self, place: Place) -> bool:
         """Whether that is certain."""

@@ -167,7 +167,7 @@ class SessionPlace(Place):
         """
         pause = Backoff(ASK_AGAIN, self.lease.time_to_live)
         for looks in count(1):
-            await deferLater(self._etcd.reactor, pause(looks))
+            await deferLater(self._etcd.reactor, pause(looks) or 0.0)
             try:
                 if (await self._etcd.get(self.key)).kvs:
                     await self._delete()

@@ -245,13 +245,14 @@ class SessionTests(ContestCase):
     def test_release_fails(self) -> None:
         """It is tried again behind the back, unless that cannot help; at most as long as the session lasts."""
         lock = self.held()
-        released = lock.release()
-        self.transport.next(TXN).reply(Unavailable(None, "refused"))
-        self.failureResultOf(released, Unavailable)
-        self.deleting()
-        acquiring = lock.acquire()
-        self.transport.next(TXN).reply(entered(20, None))
-        self.successResultOf(acquiring)
+        for passing in (Unavailable(None, "refused"), TooManyRequests(14, "too many requests")):
+            released = lock.release()
+            self.transport.next(TXN).reply(passing)
+            self.failureResultOf(released, type(passing))
+            self.deleting()
+            acquiring = lock.acquire()
+            self.transport.next(TXN).reply(entered(20, None))
+            self.successResultOf(acquiring)
         released = lock.release()
         self.transport.next(TXN).reply(PermissionDenied(7, "permission denied"))
         self.failureResultOf(released, PermissionDenied)

@@ -472,7 +472,7 @@ class RunTests(ElectionCase):
             else:
                 self.transport.live[0].say(WatchResponse(canceled=True, compact_revision=99))
                 self.clock.advance(ASK_AGAIN)
-            self.transport.next(RANGE).reply(found())
+                self.transport.next(RANGE).reply(found())
             self.revoked()
             self.failureResultOf(running, NotElectionLeader)
             self.assert_idle()

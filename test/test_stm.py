@@ -15,9 +15,9 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from test.fakes import URL, Case, FakeCall, FakeTransport, fake_client
+from test.fakes import URL, Case, fake_client
 from test.properties import PROPERTY
-from test.store import Store
+from test.store import ANSWER, DELAY, DROP, LOSE, Clients, Store
 from txetcd import STM, Client, CompModified, KeySet, KeyValue, OpGet, OpSet, Transaction
 from txetcd._schema import TXN
 from txetcd.errors import (
@@ -111,6 +111,7 @@ class AlgorithmTests(StmCase):
             stm.set(C, b"c", 7)
             stm.delete(b"d")
 
+        self.store.leases[7] = 60
         done = self.client.atomically(function)
         self.assertEqual(self.txn, gets(A))
         self.answer()
@@ -350,7 +351,7 @@ class ConflictTests(StmCase):
             done = self.client.atomically(function)
             self.answer()
             self.store.write(OpSet(C, b""))
-            self.store.compacted = self.store.revision
+            self.store.compact()
             self.answer()
             self.assertEqual(self.txn, gets(A))
             self.answer(3)
@@ -360,7 +361,7 @@ class ConflictTests(StmCase):
         done = self.client.atomically(swap, attempts=1)
         self.answer()
         self.store.write(OpSet(C, b""))
-        self.store.compacted = self.store.revision
+        self.store.compact()
         self.answer()
         self.failureResultOf(done, Compacted)
 
@@ -816,10 +817,8 @@ class Faulty:
     """Counts to a number with several clients, over a network that loses questions and answers, or delays them."""
 
     def __init__(self, is_marked: bool, draw: Callable[[int], int]) -> None:
-        self.clock, self.store, self.draw = Clock(), Store(a=b"0"), draw
-        self.transport = FakeTransport(self.clock)
-        self.client = fake_client(self.clock, self.transport)
-        self.late: list[Transaction] = []
+        self.clients, self.draw = Clients(Clock(), Store(a=b"0")), draw
+        self.client = self.clients.add().client
         self.results: list[Any] = []
         self.is_marked = is_marked
         for _ in range(3):
@@ -832,29 +831,14 @@ class Faulty:
 
     def step(self) -> None:
         """Something happens to one of the calls, or a late one arrives, or nothing for a while."""
-        if not self.transport.waiting:
-            self.clock.advance(1)
+        if not self.clients.waiting:
+            self.clients.clock.advance(1)
             return
-        call = self.transport.waiting[self.draw(len(self.transport.waiting))]
-        [self.answer, self.answer, self.answer, self.lose, self.drop, self.delay, self.arrive][self.draw(7)](call)
-
-    def answer(self, call: FakeCall) -> None:
-        call.reply(self.store.answer(call.request))
-
-    def lose(self, call: FakeCall) -> None:
-        self.store.answer(call.request)
-        call.reply(OutcomeUnknown(None, "lost"))
-
-    def drop(self, call: FakeCall) -> None:
-        call.reply(OutcomeUnknown(None, "dropped"))
-
-    def delay(self, call: FakeCall) -> None:
-        self.late.append(call.request)
-        call.reply(OutcomeUnknown(None, "delayed"))
-
-    def arrive(self, _: FakeCall) -> None:
-        if self.late:
-            self.store.answer(self.late.pop(self.draw(len(self.late))))
+        what = [ANSWER, ANSWER, ANSWER, LOSE, DROP, DELAY, "arrive"][self.draw(7)]
+        if what != "arrive":
+            self.clients.step(what, self.draw(len(self.clients.waiting)))
+        elif self.clients.late:
+            self.clients.arrive(self.draw(len(self.clients.late)))
 
 
 class CountProperties(SynchronousTestCase):
@@ -867,10 +851,9 @@ class CountProperties(SynchronousTestCase):
             network = Faulty(is_marked, chance.randrange)
             while len(network.results) < 3:
                 network.step()
-        for late in network.late:
-            network.store.answer(late)
+        network.clients.catch_up()
         counts = [self.counted(result) for result in network.results]
-        counted = int(network.store.value(A) or b"")
+        counted = int(network.clients.store.value(A) or b"")
         self.assertTrue(sum(low for low, _ in counts) <= counted <= sum(high for _, high in counts), (counted, counts))
 
     def counted(self, result: Any) -> tuple[int, int]:

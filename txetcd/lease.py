@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from ._backoff import ASK_AGAIN
 from ._calls import Calls
-from ._check import INT64_MAX, check_seconds
+from ._check import INT64_MAX, check_int, check_seconds
 from ._clock import monotonic
 from ._context import ContextDeferred
 from ._keepalives import KeepAlives
@@ -35,6 +35,11 @@ from .values import Header
 
 MAX_TIME_TO_LIVE = 9_000_000_000
 """Seconds that a lease may last at the most (``lease.MaxLeaseTTL`` of the server)."""
+
+
+def check_time_to_live(argument: str, value: object) -> int:
+    """*value*, if a lease may last so many seconds; :func:`check_int` tells what is raised otherwise."""
+    return check_int(argument, value, minimum=1, maximum=MAX_TIME_TO_LIVE)
 
 
 @attrs.frozen

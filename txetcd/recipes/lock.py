@@ -7,8 +7,9 @@ from __future__ import annotations
 from typing import Optional
 
 from ._contender import Contender
-from ._contest import Contest, check_name
+from ._contest import Contest
 from ._etcd import Etcd
+from ._name import check_name
 from .session import TIME_TO_LIVE, Session
 
 
@@ -53,5 +54,5 @@ class Lock(Contender):
     def __init__(
         self, etcd: Etcd, name: bytes, time_to_live: int = TIME_TO_LIVE, *, session: Optional[Session] = None
     ) -> None:
-        what = f"the lock {check_name(name)!r}"
+        what = f"the lock {check_name('name', name)!r}"
         super().__init__(name, Contest(etcd, what, name, session=session, time_to_live=time_to_live))

@@ -12,8 +12,9 @@ from .._check import check_int
 from ..ops import CompValue, CompVersion, OpSet, OpTxn, Transaction
 from ..values import KeyValue, Outcome, Range
 from ._contender import Contender
-from ._contest import Ahead, Contest, check_name
+from ._contest import Ahead, Contest
 from ._etcd import Etcd
+from ._name import check_name
 from ._place import Place
 from .session import TIME_TO_LIVE, Session
 
@@ -57,7 +58,7 @@ class Semaphore(Contender):
         session: Optional[Session] = None,
         time_to_live: int = TIME_TO_LIVE,
     ) -> None:
-        what = f"the semaphore {check_name(name)!r}"
+        what = f"the semaphore {check_name('name', name)!r}"
         # any more would be more than an answer can hold
         self.limit = check_int("limit", limit, minimum=1, maximum=_MOST)
         super().__init__(name, _Permits(etcd, what, name, limit, session=session, time_to_live=time_to_live))

@@ -29,7 +29,7 @@ from ..errors import (
     Unavailable,
 )
 from ..keyset import KeySet
-from ..lease import MAX_TIME_TO_LIVE, Lease
+from ..lease import Lease, check_time_to_live
 from ..ops import Comp, CompCreated, CompModified, CompValue, Op, OpDel, OpGet, OpSet, OpTxn, Transaction
 from ..values import Deleted, Event, Header, KeyValue, Member, Outcome, Range, Revision
 from ._etcd import Etcd
@@ -226,7 +226,7 @@ class Tree:
         check_node_path("path", path)
         check_bytes("value", value)
         if ttl is not None:
-            check_int("ttl", ttl, minimum=1, maximum=MAX_TIME_TO_LIVE)
+            check_time_to_live("ttl", ttl)
         return Deferred.fromCoroutine(self._write(path, value, ttl, comps))
 
     async def _write(self, path: bytes, value: bytes, ttl: Optional[int], comps: list[Comp]) -> Node:
@@ -317,7 +317,7 @@ class Tree:
         check_path("path", path)
         check_bytes("value", value)
         if ttl is not None:
-            check_int("ttl", ttl, minimum=1, maximum=MAX_TIME_TO_LIVE)
+            check_time_to_live("ttl", ttl)
         return Deferred.fromCoroutine(self._add(path, value, ttl))
 
     async def _add(self, path: bytes, value: bytes, ttl: Optional[int]) -> Node:

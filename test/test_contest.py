@@ -10,13 +10,14 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
 from test.fakes import run
-from test.test_lock import GRANT, ID, KEY, RANGE, TXN, WatchResponse, deleted, entered, found, header, key
+from test.test_lock import GRANT, ID, KEY, RANGE, REVOKE, TXN, WatchResponse, deleted, entered, found, header, key
 from test.test_session import SessionCase
 from txetcd import CompCreated, Lock, OpDel, Session, Transaction
 from txetcd._backoff import ASK_AGAIN
 from txetcd.errors import (
     Closed,
     Expired,
+    LeaseNotFound,
     LockReleased,
     OutcomeUnknown,
     PermissionDenied,
@@ -211,6 +212,25 @@ class SessionTests(ContestCase):
         self.close(self.session)
         self.assert_idle()
 
+    def test_session_lost_as_the_entry_tells(self) -> None:
+        """By the server, before a renewal does."""
+        acquiring = self.lock().acquire()
+        self.transport.next(TXN).reply(LeaseNotFound(5, "etcdserver: requested lease not found"))
+        self.deleting(revision=0)
+        error = self.failureResultOf(acquiring, SessionExpired).value
+        self.assertEqual(str(error), "the session of the lock b'name' was lost while it was waited for")
+        self.close(self.session)
+
+    def test_late_entry_in_doubt(self) -> None:
+        """What is not there may still come: then it is not certain that nothing is left."""
+        for was_there in (True, False):
+            acquiring = self.lock().acquire(3.0)
+            self.clock.advance(3)
+            self.transport.next(TXN).reply(OutcomeUnknown(None, "lost"))
+            self.transport.next(TXN).reply(Outcome(True, header(60), [Deleted(was_there, header(60))]))
+            self.assertEqual(self.failureResultOf(acquiring, Timeout).value.maybe_applied, not was_there)
+            self.close(self.session)
+
     def test_entry_never_carried_out(self) -> None:
         """It is looked for as long as the session lasts, or until that is refused."""
         self.late()
@@ -225,13 +245,14 @@ class SessionTests(ContestCase):
     def test_release_fails(self) -> None:
         """It is tried again behind the back, unless that cannot help; at most as long as the session lasts."""
         lock = self.held()
-        released = lock.release()
-        self.transport.next(TXN).reply(Unavailable(None, "refused"))
-        self.failureResultOf(released, Unavailable)
-        self.deleting()
-        acquiring = lock.acquire()
-        self.transport.next(TXN).reply(entered(20, None))
-        self.successResultOf(acquiring)
+        for passing in (Unavailable(None, "refused"), TooManyRequests(14, "too many requests")):
+            released = lock.release()
+            self.transport.next(TXN).reply(passing)
+            self.failureResultOf(released, type(passing))
+            self.deleting()
+            acquiring = lock.acquire()
+            self.transport.next(TXN).reply(entered(20, None))
+            self.successResultOf(acquiring)
         released = lock.release()
         self.transport.next(TXN).reply(PermissionDenied(7, "permission denied"))
         self.failureResultOf(released, PermissionDenied)
@@ -254,6 +275,17 @@ class SessionTests(ContestCase):
         self.clock.advance(ASK_AGAIN)
         self.deleting()
         self.close(self.session)
+        self.assert_idle()
+
+    def test_session_closed_in_doubt(self) -> None:
+        """It may be gone, and so it is not held any more."""
+        lock = self.held()
+        closed = self.session.close()
+        self.assertFalse(lock.is_held)
+        self.transport.next(REVOKE).reply(OutcomeUnknown(None, "lost"))
+        self.failureResultOf(closed, OutcomeUnknown)
+        self.assertEqual((lock.is_held, repr(lock)), (False, "<Lock b'name' LOST>"))
+        self.revoked()
         self.assert_idle()
 
     def test_session_lost_while_it_is_held(self) -> None:

@@ -223,7 +223,7 @@ class CampaignTests(ElectionCase):
         self.close(session)
 
     def test_same_session_after_cancelling(self) -> None:
-        """So it is with one that was cancelled, also in a callback of that; whose key is looked up, to delete no other."""
+        """So it is with one that was cancelled, also in a callback of that. Its key is looked up."""
         session, election = self.with_session()
         again: list[Deferred[Election]] = []
         campaigning = election.campaign(b"me")
@@ -248,7 +248,7 @@ class CampaignTests(ElectionCase):
         self.close(session)
 
     def test_same_session_is_another_by_now(self) -> None:
-        """The key was deleted meanwhile, and written again by another campaign of the session: that is not this one's."""
+        """The key was deleted meanwhile, and written again by another campaign of the session."""
         session, election = self.with_session()
         campaigning = election.campaign(b"me")
         self.transport.next(TXN).reply(entered(20, candidate(b"name/1", 15)))
@@ -472,7 +472,7 @@ class RunTests(ElectionCase):
             else:
                 self.transport.live[0].say(WatchResponse(canceled=True, compact_revision=99))
                 self.clock.advance(ASK_AGAIN)
-            self.transport.next(RANGE).reply(found())
+                self.transport.next(RANGE).reply(found())
             self.revoked()
             self.failureResultOf(running, NotElectionLeader)
             self.assert_idle()

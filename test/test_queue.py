@@ -11,68 +11,51 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from test.fakes import Case
-from test.memory import ANSWER, DELAY, DROP, LOSE, Store
 from test.properties import PROPERTY
-from txetcd import Error, OutcomeUnknown, PriorityQueue, Queue, Session, Timeout
+from test.store import ANSWER, DELAY, DROP, LOSE, Store, StoreCase
+from txetcd import Error, OutcomeUnknown, PriorityQueue, Queue, Timeout
 from txetcd.errors import SessionExpired
 from txetcd.recipes._order import ByPriority, InOrder, gaps
 from txetcd.values import Header, KeyValue, Range
 
 
-class StoreCase(Case):
-    """Clients of a store in memory."""
+class QueueCase(StoreCase):
+    """Clients of queues."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.store = Store(self.clock)
         self.seen: list[str] = []
 
     def tearDown(self) -> None:
-        self.assertEqual(self.store.live, [])
-        self.assertEqual(self.store.waiting, [])
-        del self.store
+        self.assertEqual(self.clients.live, [])
+        self.assertEqual(self.clients.waiting, [])
         super().tearDown()
 
     def queue(self, cls: Any = Queue, **options: Any) -> Any:
-        return cls(self.store.client(), b"q", **options)
-
-    def now(self, deferred: Deferred[Any]) -> Any:
-        """What it fires with when all calls are answered."""
-        self.store.settle()
-        return self.successResultOf(deferred)
-
-    def error(self, deferred: Deferred[Any], *kinds: type[Exception]) -> Any:
-        self.store.settle()
-        return self.failureResultOf(deferred, *kinds).value
+        return cls(self.peer().client, b"q", **options)
 
     def asked(self) -> list[str]:
         """What was carried out since it was asked last."""
-        done, self.seen = self.store.done[len(self.seen) :], list(self.store.done)
+        done, self.seen = self.clients.done[len(self.seen) :], list(self.clients.done)
         return [name.partition(".")[2] for name in done]
-
-    def begin(self, client: Any) -> Session:
-        session = Session(client)
-        self.now(session.start())
-        return session
 
     def assert_nothing_left(self) -> None:
         """But for the items, the journal, and the fence."""
         self.assertEqual(self.store.below(b"__q/line/"), [])
-        self.assertEqual(self.store.leases, set())
+        self.assertEqual(self.store.leases, {})
 
 
-class OrderTests(StoreCase):
+class OrderTests(QueueCase):
     """What comes when."""
 
     def test_first_come_first_served(self) -> None:
         queue = self.queue()
         for number in range(5):
-            self.now(queue.put(b"%d" % number))
-        self.now(queue.put_all([b"a", b"b", b"c"]))
-        self.assertEqual(self.now(queue.size()), 8)
-        self.assertEqual(b"".join(self.now(queue.get()) for _ in range(8)), b"01234abc")
-        self.assertEqual(self.now(queue.size()), 0)
+            self.done(queue.put(b"%d" % number))
+        self.done(queue.put_all([b"a", b"b", b"c"]))
+        self.assertEqual(self.done(queue.size()), 8)
+        self.assertEqual(b"".join(self.done(queue.get()) for _ in range(8)), b"01234abc")
+        self.assertEqual(self.done(queue.size()), 0)
 
     def test_many_at_once(self) -> None:
         """Those of one revision are not mixed up where a page ends."""
@@ -80,58 +63,58 @@ class OrderTests(StoreCase):
         expected = []
         for number in range(4):
             values = [b"%d-%d" % (number, at) for at in range(100)]
-            self.now(queue.put_all(values))
+            self.done(queue.put_all(values))
             expected += values
-        self.assertEqual([self.now(queue.get()) for _ in range(400)], expected)
+        self.assertEqual([self.done(queue.get()) for _ in range(400)], expected)
 
     def test_most_urgent_first(self) -> None:
         queue = self.queue(PriorityQueue)
         for priority, value in ((7, b"d"), (0, b"a"), (65535, b"f"), (7, b"e")):
-            self.now(queue.put(value, priority))
-        self.now(queue.put_all([b"b", b"c"], 0))
-        self.assertEqual(b"".join(self.now(queue.get()) for _ in range(6)), b"abcdef")
+            self.done(queue.put(value, priority))
+        self.done(queue.put_all([b"b", b"c"], 0))
+        self.assertEqual(b"".join(self.done(queue.get()) for _ in range(6)), b"abcdef")
 
     def test_more_urgent_meanwhile(self) -> None:
         """What was read is not what is taken if something has come before it."""
         queue, other = self.queue(PriorityQueue), self.queue(PriorityQueue)
-        self.now(other.put_all([b"b", b"c"], 5))
-        self.assertEqual(self.now(queue.get()), b"b")
-        self.now(other.put(b"a", 3))
-        self.assertEqual(self.now(queue.get()), b"a")
-        self.assertEqual(self.now(queue.get()), b"c")
+        self.done(other.put_all([b"b", b"c"], 5))
+        self.assertEqual(self.done(queue.get()), b"b")
+        self.done(other.put(b"a", 3))
+        self.assertEqual(self.done(queue.get()), b"a")
+        self.assertEqual(self.done(queue.get()), b"c")
 
     def test_keys_of_go(self) -> None:
         """``recipe.PriorityQueue``: it must be able to tell which number comes next."""
         queue = self.queue(PriorityQueue)
-        self.now(queue.put(b"", 7))
+        self.done(queue.put(b"", 7))
         self.assertEqual(self.store.below(b"q"), [b"q/00007/1000000000000000"])
         self.assertEqual(self.store.below(b"__q"), [b"__q/00007"])
 
     def test_several_who_wait_in_one_process(self) -> None:
         """They are served in the order of asking, by one call."""
         queue, producer = self.queue(), self.queue()
-        self.now(producer.put_all([b"%d" % number for number in range(5)]))
+        self.done(producer.put_all([b"%d" % number for number in range(5)]))
         getting = [queue.get() for _ in range(5)]
         self.asked()
-        self.store.settle()
+        self.settle()
         self.assertEqual([self.successResultOf(one) for one in getting], [b"0", b"1", b"2", b"3", b"4"])
         self.assertEqual(self.asked(), ["Txn", "Txn"])
 
     def test_cost(self) -> None:
         queue = self.queue()
-        self.now(queue.put(b"a"))
+        self.done(queue.put(b"a"))
         self.assertEqual(self.asked(), ["Range", "Txn"])
-        self.now(queue.put(b"b"))
+        self.done(queue.put(b"b"))
         self.assertEqual(self.asked(), ["Txn"])
         self.clock.advance(10)
-        self.now(queue.put(b"c"))
+        self.done(queue.put(b"c"))
         self.assertEqual(self.asked(), ["Range", "Txn"])
-        self.now(queue.get())
+        self.done(queue.get())
         self.assertEqual(self.asked(), ["Txn", "Txn"])
-        self.now(queue.get())
+        self.done(queue.get())
         self.assertEqual(self.asked(), ["Txn"])
         self.clock.advance(10)
-        self.now(queue.get())
+        self.done(queue.get())
         self.assertEqual(self.asked(), ["Txn", "Txn"])
 
     def test_gaps(self) -> None:
@@ -159,17 +142,17 @@ class OrderTests(StoreCase):
         self.assertEqual(ByPriority(b"q").candidates([Range(kvs)]), kvs)
 
 
-class WaitingTests(StoreCase):
+class WaitingTests(QueueCase):
     """When there is nothing."""
 
     def test_until_something_is_put(self) -> None:
         queue, producer = self.queue(), self.queue()
         getting = queue.get()
-        self.store.settle(30)
+        self.settle(30)
         self.assertNoResult(getting)
-        self.now(producer.put(b"a"))
-        self.assertEqual(self.now(getting), b"a")
-        self.store.settle()
+        self.done(producer.put(b"a"))
+        self.assertEqual(self.done(getting), b"a")
+        self.settle()
         self.assert_nothing_left()
 
     def test_one_is_woken(self) -> None:
@@ -179,13 +162,13 @@ class WaitingTests(StoreCase):
         getting = []
         for consumer in consumers:
             getting.append(consumer.get())
-            self.store.settle()
+            self.settle()
         for number in range(20):
-            self.now(producer.put(b"%d" % number))
+            self.done(producer.put(b"%d" % number))
             self.asked()
-            self.assertEqual(self.now(getting[number]), b"%d" % number)
+            self.assertEqual(self.done(getting[number]), b"%d" % number)
             self.assert_pending(*getting[number + 1 :])
-            self.store.settle()
+            self.settle()
         self.assert_nothing_left()
 
     def test_calls_of_a_wake(self) -> None:
@@ -194,10 +177,10 @@ class WaitingTests(StoreCase):
         getting = []
         for consumer in consumers:
             getting.append(consumer.get())
-            self.store.settle()
+            self.settle()
         self.asked()
         putting = producer.put(b"a")
-        self.store.settle()
+        self.settle()
         self.successResultOf(putting)
         # of putting two; looking and taking, revoking the lease; and the next one looks
         self.assertEqual(sorted(self.asked()), ["LeaseRevoke", "Range", "Txn", "Txn", "Txn", "Txn"])
@@ -205,274 +188,274 @@ class WaitingTests(StoreCase):
             one.cancel()
             self.failureResultOf(one, CancelledError)
         self.successResultOf(getting[0])
-        self.store.settle()
+        self.settle()
         self.assert_nothing_left()
 
     def test_the_first_one_is_stopped(self) -> None:
         """The others do not wait for it for ever."""
         stopped, other, producer = (self.queue() for _ in range(3))
         first = stopped.get()
-        self.store.settle()
+        self.settle()
         second = other.get()
-        self.store.settle()
-        with self.store.silent(0):
-            self.now(producer.put(b"a"))
+        self.settle()
+        with self.clients.away(1):
+            self.done(producer.put(b"a"))
             self.assertNoResult(second)
-            self.store.settle(11)
+            self.settle(11)
             self.assertEqual(self.successResultOf(second), b"a")
-        self.store.settle(1)
+        self.settle(1)
         first.cancel()
         self.failureResultOf(first, CancelledError)
-        self.store.settle(1)
+        self.settle(1)
 
     def test_timeout(self) -> None:
         """Nothing is left when it is told."""
         queue = self.queue()
         getting = queue.get(timeout=5)
-        self.store.settle()
+        self.settle()
         self.clock.advance(5)
         self.assertNoResult(getting)
-        error = self.error(getting, Timeout)
+        error = self.failed(getting, Timeout)
         self.assertIn("nothing was got from the queue b'q' within 5 seconds", str(error))
         self.assertFalse(error.maybe_applied)
         self.assert_nothing_left()
 
     def test_cancelled(self) -> None:
         for session in (None, True):
-            client = self.store.client()
+            client = self.peer().client
             holder = self.begin(client) if session else None
             queue = Queue(client, b"q", session=holder)
             for calls in range(8):
                 getting = queue.get()
                 for _ in range(calls):
-                    self.store.step()
-                    self.store.tell()
+                    self.clients.step()
+                    self.clients.feed()
                 self.cancelled(getting)
-                self.store.settle(1)
+                self.settle(1)
                 self.assertEqual(self.store.below(b"__q/line/"), [])
             if holder is not None:
-                self.now(holder.close())
+                self.done(holder.close())
             self.assert_nothing_left()
 
     def test_cancelled_when_it_is_taken(self) -> None:
         """It is put back where it was, and got by the next one."""
         for cls, options in ((Queue, {}), (PriorityQueue, {"priority": 1})):
             queue = self.queue(cls)
-            self.now(queue.put_all([b"a", b"b", b"c"], **options))
+            self.done(queue.put_all([b"a", b"b", b"c"], **options))
             getting = queue.get()
-            self.store.step()
-            self.store.step(LOSE)
+            self.clients.step()
+            self.clients.step(LOSE)
             self.cancelled(getting)
-            self.store.settle(2)
+            self.settle(2)
             for wanted in (b"a", b"b", b"c"):
-                self.assertEqual(self.now(queue.get()), wanted)
+                self.assertEqual(self.done(queue.get()), wanted)
 
     def test_put_back_twice(self) -> None:
         for cls, options in ((Queue, {}), (PriorityQueue, {"priority": 1})):
             queue, other = self.queue(cls), self.queue(cls)
-            self.now(queue.put_all([b"a", b"b", b"c"], **options))
+            self.done(queue.put_all([b"a", b"b", b"c"], **options))
             for _ in range(3):
                 getting = queue.get()
-                self.store.step()
+                self.clients.step()
                 self.cancelled(getting)
-                self.store.settle(2)
+                self.settle(2)
                 getting = other.get()
-                self.store.step()
+                self.clients.step()
                 self.cancelled(getting)
-                self.store.settle(2)
-            self.now(other.put(b"d", **options))
+                self.settle(2)
+            self.done(other.put(b"d", **options))
             for wanted in (b"a", b"b", b"c", b"d"):
-                self.assertEqual(self.now(queue.get()), wanted)
+                self.assertEqual(self.done(queue.get()), wanted)
 
     def test_taken_for_somebody_else_who_waits_here(self) -> None:
         queue = self.queue()
-        self.now(queue.put(b"a"))
+        self.done(queue.put(b"a"))
         first, second = queue.get(), queue.get()
-        self.store.step()
+        self.clients.step()
         self.cancelled(first)
-        self.assertEqual(self.now(second), b"a")
+        self.assertEqual(self.done(second), b"a")
 
     def test_session_is_lost(self) -> None:
-        client = self.store.client()
+        client = self.peer().client
         session = self.begin(client)
         queue = Queue(client, b"q", session=session)
         getting = queue.get()
-        self.store.settle()
+        self.settle()
         self.store.expire(session.lease_id)
-        self.store.settle(30)
+        self.settle(30)
         self.failureResultOf(getting, SessionExpired)
         self.assertEqual(self.store.below(b"__q/line/"), [])
-        self.store.step()
+        self.clients.step()
 
     def test_own_lease_is_lost(self) -> None:
         """It goes on with another one."""
         queue = self.queue()
         getting = queue.get()
-        self.store.settle()
+        self.settle()
         (lease,) = self.store.leases
         self.store.expire(lease)
-        self.store.settle(30)
+        self.settle(30)
         self.assertEqual(len(self.store.below(b"__q/line/")), 1)
-        self.now(self.queue().put(b"a"))
-        self.assertEqual(self.now(getting), b"a")
-        self.store.settle()
+        self.done(self.queue().put(b"a"))
+        self.assertEqual(self.done(getting), b"a")
+        self.settle()
         self.assert_nothing_left()
 
 
-class LostAnswerTests(StoreCase):
+class LostAnswerTests(QueueCase):
     """What has come of a call is found out."""
 
     def test_put(self) -> None:
         for fate in (LOSE, DROP, DELAY):
             queue = self.queue()
-            self.now(queue.put(b"before"))
+            self.done(queue.put(b"before"))
             putting = queue.put(b"a")
-            self.store.step(fate)
-            self.store.settle(1)
+            self.clients.step(fate)
+            self.settle(1)
             self.assertIsNone(self.successResultOf(putting))
-            self.store.catch_up()
+            self.clients.catch_up()
             for wanted in (b"before", b"a"):
-                self.assertEqual(self.now(queue.get()), wanted)
-            self.assertEqual(self.now(queue.size()), 0, fate)
+                self.assertEqual(self.done(queue.get()), wanted)
+            self.assertEqual(self.done(queue.size()), 0, fate)
 
     def test_put_that_was_taken_meanwhile(self) -> None:
         for cls, options in ((Queue, {}), (PriorityQueue, {"priority": 1})):
             for others in (0, 3):
                 queue, consumer = self.queue(cls), self.queue(cls)
-                self.now(queue.put(b"before", **options))
+                self.done(queue.put(b"before", **options))
                 putting = queue.put(b"a", **options)
-                self.store.step(LOSE)
-                with self.store.silent(-2):
-                    self.assertEqual([self.now(consumer.get()) for _ in range(2)], [b"before", b"a"])
+                self.clients.step(LOSE)
+                with self.clients.away(-2):
+                    self.assertEqual([self.done(consumer.get()) for _ in range(2)], [b"before", b"a"])
                     for _ in range(others):
-                        self.now(consumer.put(b"", **options))
-                        self.now(consumer.get())
-                self.store.settle(1)
+                        self.done(consumer.put(b"", **options))
+                        self.done(consumer.get())
+                self.settle(1)
                 self.assertIsNone(self.successResultOf(putting))
-                self.assertEqual(self.now(queue.size()), 0)
+                self.assertEqual(self.done(queue.size()), 0)
 
     def test_put_of_others_meanwhile(self) -> None:
         """The fence concerns them as well, and they do it again."""
         queue, other = self.queue(), self.queue()
-        self.now(other.put(b"1"))
-        self.now(queue.put(b"2"))
+        self.done(other.put(b"1"))
+        self.done(queue.put(b"2"))
         putting = queue.put(b"3")
-        self.store.step(DELAY)
-        self.store.settle(1)
+        self.clients.step(DELAY)
+        self.settle(1)
         self.successResultOf(putting)
-        self.now(other.put(b"4"))
-        self.store.catch_up()
-        self.assertEqual([self.now(queue.get()) for _ in range(4)], [b"1", b"2", b"3", b"4"])
-        self.assertEqual(self.now(queue.size()), 0)
+        self.done(other.put(b"4"))
+        self.clients.catch_up()
+        self.assertEqual([self.done(queue.get()) for _ in range(4)], [b"1", b"2", b"3", b"4"])
+        self.assertEqual(self.done(queue.size()), 0)
 
     def test_put_that_is_carried_out_late(self) -> None:
         """When it was put once more, and taken: it is not there again."""
         for cls, options in ((Queue, {}), (PriorityQueue, {"priority": 1})):
             queue = self.queue(cls)
-            self.now(queue.put(b"before", **options))
+            self.done(queue.put(b"before", **options))
             putting = queue.put(b"a", **options)
-            self.store.step(DELAY)
-            self.store.settle(1)
+            self.clients.step(DELAY)
+            self.settle(1)
             self.successResultOf(putting)
-            self.assertEqual([self.now(queue.get()) for _ in range(2)], [b"before", b"a"])
-            self.store.catch_up()
-            self.assertEqual(self.now(queue.size()), 0)
+            self.assertEqual([self.done(queue.get()) for _ in range(2)], [b"before", b"a"])
+            self.clients.catch_up()
+            self.assertEqual(self.done(queue.size()), 0)
 
     def test_get_among_what_others_do(self) -> None:
         """Before it, and after it."""
         queue, other = self.queue(), self.queue()
-        self.now(queue.put_all([b"a", b"b"]))
+        self.done(queue.put_all([b"a", b"b"]))
         getting = queue.get()
-        self.store.step()
-        with self.store.silent(0):
-            self.now(other.put(b"c"))
-        self.store.step(LOSE)
-        with self.store.silent(0):
-            self.assertEqual(self.now(other.get()), b"b")
-        self.store.settle(1)
+        self.clients.step()
+        with self.clients.away(1):
+            self.done(other.put(b"c"))
+        self.clients.step(LOSE)
+        with self.clients.away(1):
+            self.assertEqual(self.done(other.get()), b"b")
+        self.settle(1)
         self.assertEqual(self.successResultOf(getting), b"a")
-        self.assertEqual(self.now(queue.get()), b"c")
+        self.assertEqual(self.done(queue.get()), b"c")
 
     def test_get(self) -> None:
         for cls, options in ((Queue, {}), (PriorityQueue, {"priority": 1})):
             for fate in (LOSE, DROP, DELAY):
                 queue = self.queue(cls)
-                self.now(queue.put_all([b"a", b"b"], **options))
+                self.done(queue.put_all([b"a", b"b"], **options))
                 getting = queue.get()
-                self.store.step()
-                self.store.step(fate)
-                self.store.settle(1)
+                self.clients.step()
+                self.clients.step(fate)
+                self.settle(1)
                 self.assertEqual(self.successResultOf(getting), b"a")
-                self.store.catch_up()
-                self.assertEqual(self.now(queue.get()), b"b")
-                self.assertEqual(self.now(queue.size()), 0)
+                self.clients.catch_up()
+                self.assertEqual(self.done(queue.get()), b"b")
+                self.assertEqual(self.done(queue.size()), 0)
 
     def test_get_that_somebody_else_has_got(self) -> None:
         for fate in (DROP, DELAY):
             queue, other = self.queue(), self.queue()
-            self.now(queue.put_all([b"a", b"b"]))
+            self.done(queue.put_all([b"a", b"b"]))
             getting = queue.get()
-            self.store.step()
-            self.store.step(fate)
-            with self.store.silent(-2):
-                self.assertEqual(self.now(other.get()), b"a")
-            self.store.settle(1)
+            self.clients.step()
+            self.clients.step(fate)
+            with self.clients.away(-2):
+                self.assertEqual(self.done(other.get()), b"a")
+            self.settle(1)
             self.assertEqual(self.successResultOf(getting), b"b")
-            self.store.catch_up()
-            self.assertEqual(self.now(queue.size()), 0)
+            self.clients.catch_up()
+            self.assertEqual(self.done(queue.size()), 0)
 
     def test_compacted_meanwhile(self) -> None:
         """What cannot be known is said so."""
         queue, other = self.queue(), self.queue()
-        self.now(queue.put_all([b"a", b"b", b"c"]))
+        self.done(queue.put_all([b"a", b"b", b"c"]))
         getting = queue.get()
-        self.store.step()
-        self.store.step(LOSE)
-        with self.store.silent(0):
-            self.assertEqual(self.now(other.get()), b"b")
+        self.clients.step()
+        self.clients.step(LOSE)
+        with self.clients.away(1):
+            self.assertEqual(self.done(other.get()), b"b")
         self.store.compact()
-        self.store.settle(1)
+        self.settle(1)
         error = self.failureResultOf(getting, OutcomeUnknown).value
         self.assertTrue(error.maybe_applied)
-        self.assertEqual(self.now(queue.get()), b"c")
+        self.assertEqual(self.done(queue.get()), b"c")
 
     def test_put_while_nobody_answers(self) -> None:
         """It ends, after half a minute, and says what it knows."""
         queue = self.queue()
-        self.now(queue.put(b"before"))
+        self.done(queue.put(b"before"))
         putting = queue.put(b"a")
-        self.store.step(DROP)
+        self.clients.step(DROP)
         while not putting.called:
             self.clock.advance(0.5)
-            self.store.step(DROP)
+            self.clients.step(DROP)
         self.failureResultOf(putting, OutcomeUnknown)
 
     def test_timeout_while_nobody_answers(self) -> None:
         """It is told that something may have been taken; when that is known at last, it is put back."""
         queue = self.queue()
-        self.now(queue.put(b"a"))
+        self.done(queue.put(b"a"))
         getting = queue.get(timeout=1)
-        self.store.step()
-        self.store.step(LOSE)
+        self.clients.step()
+        self.clients.step(LOSE)
         for _ in range(20):
             self.clock.advance(0.5)
-            self.store.step(DROP)
+            self.clients.step(DROP)
         self.assertTrue(self.failureResultOf(getting, Timeout).value.maybe_applied)
-        self.store.settle(1)
-        self.assertEqual(self.now(queue.get()), b"a")
+        self.settle(1)
+        self.assertEqual(self.done(queue.get()), b"a")
 
 
-class MisuseTests(StoreCase):
+class MisuseTests(QueueCase):
     """What cannot be meant."""
 
     def test_names_and_items(self) -> None:
         queue, urgent = self.queue(), self.queue(PriorityQueue)
-        client = self.store.client()
+        client = self.peer().client
         for wrong, ask, text in (
             (TypeError, lambda: Queue(client, "q"), "name must be bytes, not str; encode it: 'q'.encode()"),
             (ValueError, lambda: Queue(client, b""), "name must not be empty"),
             (ValueError, lambda: PriorityQueue(client, b"q/"), "name must not end in '/', but is b'q/'"),
-            (TypeError, lambda: Queue(client, b"q", session=client), "session must be a Session, not Client"),
+            (TypeError, lambda: Queue(client, b"q", session=client), "session must be a Session or None, not Client"),
             (ValueError, lambda: Queue(client, b"q", time_to_live=0), "time_to_live must be between 1 and"),
             (TypeError, lambda: queue.put("a"), "value must be bytes, not str; encode it: 'a'.encode()"),
             (TypeError, lambda: queue.put(1), "value must be bytes, not int"),
@@ -488,12 +471,12 @@ class MisuseTests(StoreCase):
             with self.assertRaises(wrong) as raised:
                 ask()  # type: ignore[no-untyped-call]
             self.assertIn(text, str(raised.exception))
-        self.assertEqual(self.store.waiting, [])
+        self.assertEqual(self.clients.waiting, [])
 
     def test_nothing_to_put(self) -> None:
         for queue, rest in ((self.queue(), ()), (self.queue(PriorityQueue), (1,))):
             self.assertIsNone(self.successResultOf(queue.put_all([], *rest)))
-        self.assertEqual(self.store.waiting, [])
+        self.assertEqual(self.clients.waiting, [])
 
     def test_repr(self) -> None:
         self.assertEqual(repr(self.queue()), "<Queue b'q'>")
@@ -511,9 +494,9 @@ class Play:
     :param actors: those who do something, in turn.
     """
 
-    def __init__(self, case: StoreCase, actors: list[Any]) -> None:
+    def __init__(self, case: QueueCase, actors: list[Any]) -> None:
         self.case = case
-        self.store = case.store
+        self.clients = case.clients
         self.actors = actors
         self.putting: list[tuple[bytes, Deferred[Any]]] = []
         self.getting: list[Deferred[Any]] = []
@@ -522,15 +505,15 @@ class Play:
     def run(self, steps: list[tuple[str, int]]) -> None:
         for what, number in steps:
             if what in (ANSWER, LOSE, DROP, DELAY):
-                self.store.step(what, number)
+                self.clients.step(what, number)
             else:
                 getattr(self, what)(number)
-        self.store.settle(12)
-        self.store.catch_up()
+        self.clients.settle(12)
+        self.clients.catch_up()
         for one in self.getting:
             one.addErrback(lambda failure: failure.trap(CancelledError, Error) and None)
             one.cancel()
-        self.store.settle(12)
+        self.clients.settle(12)
 
     def actor(self, number: int) -> Any:
         return self.actors[number % len(self.actors)]
@@ -551,10 +534,10 @@ class Play:
 
     def tick(self, number: int) -> None:
         self.case.clock.advance(0.5)
-        self.store.tell()
+        self.clients.feed()
 
     def late(self, number: int) -> None:
-        self.store.catch_up()
+        self.clients.catch_up()
 
     def assert_put(self, there: Any, *, is_exact: bool) -> None:
         """What was put is there; and what was certainly not put is not, if that is asked."""
@@ -574,20 +557,20 @@ def taken_in_order(store: Store) -> bool:
     return gone == sorted(gone)
 
 
-class Everything(StoreCase):
+class Everything(QueueCase):
     """Producers and consumers, and whatever can happen to their calls."""
 
     def run_all(self, cls: Any, steps: list[tuple[str, int]]) -> None:
-        self.store = Store(self.clock)
+        self.begin_anew()
         queues = [self.queue(cls) for _ in range(3)]
         play = Play(self, queues)
         play.run(steps)
         everything = list(play.got)
-        while self.now(queues[0].size()):
-            everything.append(self.now(queues[0].get()))
+        while self.done(queues[0].size()):
+            everything.append(self.done(queues[0].get()))
         self.assertEqual(len(everything), len(set(everything)), everything)
         play.assert_put(everything, is_exact=True)
-        self.store.settle(1)
+        self.settle(1)
         self.assert_nothing_left()
         if cls is Queue and "cancel" not in dict(steps):
             self.assertTrue(taken_in_order(self.store))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from test.fakes import run
 from test.properties import PROPERTY
-from test.standin import StoreCase
+from test.store import StoreCase
 from txetcd import Closed, Instance, PermissionDenied, Registry, Session, Timeout
 from txetcd._schema import RANGE
 from txetcd.recipes.registry import decoded, encoded

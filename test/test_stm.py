@@ -15,9 +15,9 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from test.fakes import URL, Case, FakeCall, FakeTransport, fake_client
+from test.fakes import URL, Case, fake_client
 from test.properties import PROPERTY
-from test.store import Store
+from test.store import ANSWER, DELAY, DROP, LOSE, Clients, Store
 from txetcd import STM, Client, CompModified, KeySet, KeyValue, OpGet, OpSet, Transaction
 from txetcd._schema import TXN
 from txetcd.errors import (
@@ -111,6 +111,7 @@ class AlgorithmTests(StmCase):
             stm.set(C, b"c", 7)
             stm.delete(b"d")
 
+        self.store.leases[7] = 60
         done = self.client.atomically(function)
         self.assertEqual(self.txn, gets(A))
         self.answer()
@@ -350,7 +351,7 @@ class ConflictTests(StmCase):
             done = self.client.atomically(function)
             self.answer()
             self.store.write(OpSet(C, b""))
-            self.store.compacted = self.store.revision
+            self.store.compact()
             self.answer()
             self.assertEqual(self.txn, gets(A))
             self.answer(3)
@@ -360,7 +361,7 @@ class ConflictTests(StmCase):
         done = self.client.atomically(swap, attempts=1)
         self.answer()
         self.store.write(OpSet(C, b""))
-        self.store.compacted = self.store.revision
+        self.store.compact()
         self.answer()
         self.failureResultOf(done, Compacted)
 
@@ -372,6 +373,32 @@ class ConflictTests(StmCase):
         self.assertEqual(self.txn, gets(B, revision=3))
         self.answer(2)
         self.assertEqual(self.successResultOf(done), "swapped")
+
+
+def by_truth(stm: STM) -> None:
+    if stm.get(b"none"):
+        stm.set(A, b"x")
+
+
+def by_absence(stm: STM) -> None:
+    if stm.get(A) is None:  # type: ignore[comparison-overlap]
+        stm.set(A, b"x")
+    stm.set(B, b"x")
+
+
+async def by_value(stm: STM) -> None:
+    stored = stm.stored(A)
+    if stored != await stm.get(B):  # type: ignore[comparison-overlap]
+        stm.set(A, b"x")
+
+
+async def of_its_own(stm: STM) -> None:
+    stm.set(A, b"x")
+    stm.get(A)
+
+
+def gathering(stm: STM) -> None:
+    gatherResults([stm.get(A)], consumeErrors=True).addErrback(lambda _: None)
 
 
 class FunctionTests(StmCase):
@@ -427,38 +454,16 @@ class FunctionTests(StmCase):
 
     def test_not_waited_for(self) -> None:
         """What is written would not depend on what was read: it is refused, and the read ended."""
-
-        def truth(stm: STM) -> None:
-            if stm.get(b"none"):
-                stm.set(A, b"x")
-
-        def missing(stm: STM) -> None:
-            if stm.get(A) is None:  # type: ignore[comparison-overlap]
-                stm.set(A, b"x")
-            stm.set(B, b"x")
-
-        async def other_value(stm: STM) -> None:
-            stored = stm.stored(A)
-            if stored != await stm.get(B):  # type: ignore[comparison-overlap]
-                stm.set(A, b"x")
-
-        async def own_value(stm: STM) -> None:
-            stm.set(A, b"x")
-            stm.get(A)
-
-        def gathered(stm: STM) -> None:
-            gatherResults([stm.get(A)], consumeErrors=True).addErrback(lambda _: None)
-
         cases: list[tuple[Callable[[STM], Any], type[Exception], str]] = [
-            (truth, TypeError, "stm.get(b'none') is a Deferred, and not yet what it fires with: it lacks 'await', or"),
-            (missing, RuntimeError, "the function is done, and has not waited for stm.get(b'a'): it lacks 'await', or"),
-            (other_value, RuntimeError, "the function is done, and has not waited for stm.stored(b'a'): it lacks"),
-            (own_value, RuntimeError, "the function is done, and has not waited for stm.get(b'a'): it lacks 'await'"),
-            (gathered, RuntimeError, "the function is done, and has not waited for stm.get(b'a'): it lacks 'await'"),
+            (by_truth, TypeError, "stm.get(b'none') is a Deferred, and not yet what it fires with: it lacks"),
+            (by_absence, RuntimeError, "the function is done, and has not waited for stm.get(b'a'): it lacks"),
+            (by_value, RuntimeError, "the function is done, and has not waited for stm.stored(b'a'): it lacks"),
+            (of_its_own, RuntimeError, "the function is done, and has not waited for stm.get(b'a'): it lacks"),
+            (gathering, RuntimeError, "the function is done, and has not waited for stm.get(b'a'): it lacks"),
         ]
         for function, kind, text in cases:
             for prefetch in ([], [A, B, b"none"]):
-                if function is gathered and prefetch:
+                if function is gathering and prefetch:
                     # it was waited for; that the sum of it was not, nobody can see
                     continue
                 done = self.client.atomically(function, prefetch=prefetch)
@@ -466,6 +471,7 @@ class FunctionTests(StmCase):
                     self.answer()
                 error = self.failureResultOf(done, kind).value
                 self.assertEqual((str(error)[: len(text)], type(error)), (text, kind))
+                self.assertTrue(str(error).endswith(": it lacks 'await', or 'yield'"))
                 self.transport.asked()
                 self.assertEqual((self.values(), self.store.revision), ([b"1", b"2"], 3))
 
@@ -609,6 +615,20 @@ class EndTests(StmCase):
             self.clock.advance(3)
             self.assertEqual(self.failureResultOf(done, Timeout).value.maybe_applied, maybe_applied)
             self.transport.asked()
+
+    def test_reading_for_nobody(self) -> None:
+        """What a function has not waited for is not read any more, also what waits for its turn; nothing is committed."""
+        gotten: list[Deferred[Any]] = []
+
+        async def function(stm: STM) -> None:
+            stm.set(A, await stm.get(A) or b"")
+            gotten.extend([stm.get(B), stm.get(C)])
+
+        done = self.client.atomically(function)
+        self.answer()
+        self.failureResultOf(done, RuntimeError)
+        self.transport.asked()
+        self.assertEqual([self.successResultOf(one) for one in gotten], [None, None])
 
     def test_reading_fails(self) -> None:
         """Nothing can have been applied, whichever read it is, and whatever becomes of it."""
@@ -858,10 +878,8 @@ class Faulty:
     """Counts to a number with several clients, over a network that loses questions and answers, or delays them."""
 
     def __init__(self, is_marked: bool, draw: Callable[[int], int]) -> None:
-        self.clock, self.store, self.draw = Clock(), Store(a=b"0"), draw
-        self.transport = FakeTransport(self.clock)
-        self.client = fake_client(self.clock, self.transport)
-        self.late: list[Transaction] = []
+        self.clients, self.draw = Clients(Clock(), Store(a=b"0")), draw
+        self.client = self.clients.add().client
         self.results: list[Any] = []
         self.is_marked = is_marked
         for _ in range(3):
@@ -874,29 +892,14 @@ class Faulty:
 
     def step(self) -> None:
         """Something happens to one of the calls, or a late one arrives, or nothing for a while."""
-        if not self.transport.waiting:
-            self.clock.advance(1)
+        if not self.clients.waiting:
+            self.clients.clock.advance(1)
             return
-        call = self.transport.waiting[self.draw(len(self.transport.waiting))]
-        [self.answer, self.answer, self.answer, self.lose, self.drop, self.delay, self.arrive][self.draw(7)](call)
-
-    def answer(self, call: FakeCall) -> None:
-        call.reply(self.store.answer(call.request))
-
-    def lose(self, call: FakeCall) -> None:
-        self.store.answer(call.request)
-        call.reply(OutcomeUnknown(None, "lost"))
-
-    def drop(self, call: FakeCall) -> None:
-        call.reply(OutcomeUnknown(None, "dropped"))
-
-    def delay(self, call: FakeCall) -> None:
-        self.late.append(call.request)
-        call.reply(OutcomeUnknown(None, "delayed"))
-
-    def arrive(self, _: FakeCall) -> None:
-        if self.late:
-            self.store.answer(self.late.pop(self.draw(len(self.late))))
+        what = [ANSWER, ANSWER, ANSWER, LOSE, DROP, DELAY, "arrive"][self.draw(7)]
+        if what != "arrive":
+            self.clients.step(what, self.draw(len(self.clients.waiting)))
+        elif self.clients.late:
+            self.clients.arrive(self.draw(len(self.clients.late)))
 
 
 class CountProperties(SynchronousTestCase):
@@ -909,10 +912,9 @@ class CountProperties(SynchronousTestCase):
             network = Faulty(is_marked, chance.randrange)
             while len(network.results) < 3:
                 network.step()
-        for late in network.late:
-            network.store.answer(late)
+        network.clients.catch_up()
         counts = [self.counted(result) for result in network.results]
-        counted = int(network.store.value(A) or b"")
+        counted = int(network.clients.store.value(A) or b"")
         self.assertTrue(sum(low for low, _ in counts) <= counted <= sum(high for _, high in counts), (counted, counts))
 
     def counted(self, result: Any) -> tuple[int, int]:

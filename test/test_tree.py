@@ -19,14 +19,11 @@ from txetcd import Client, KeySet, KeyValue, Node, OpGet, OpSet, Tree, TreeChang
 from txetcd import lease as lease_module
 from txetcd._backoff import ASK_AGAIN
 from txetcd._messages import (
-    Acknowledgement,
-    LeaseGrantResponse,
     LeaseTimeToLiveRequest,
-    LeaseTimeToLiveResponse,
     MemberListResponse,
     WatchResponse,
 )
-from txetcd._schema import LEASE_GRANT, LEASE_REVOKE, LEASE_TIME_TO_LIVE, MEMBER_LIST, RANGE, TXN
+from txetcd._schema import LEASE_REVOKE, LEASE_TIME_TO_LIVE, MEMBER_LIST, RANGE, TXN
 from txetcd.errors import (
     Closed,
     Compacted,
@@ -62,26 +59,11 @@ class TreeCase(Case):
         self.calls = self.client._calls
         self.store = Store()
         self.tree = Tree(self.client, b"r")
-        self.seconds: dict[int, int] = {}
 
     def answer(self) -> None:
         """The store answers what waits longest."""
         call = self.transport.waiting[0]
-        call.reply(self.answer_to(call))
-
-    def answer_to(self, call: Any) -> Any:
-        if call.rpc is TXN:
-            return self.store.answer(call.request)
-        if call.rpc is RANGE:
-            return self.store.range(call.request)
-        if call.rpc is LEASE_GRANT:
-            self.seconds[call.request.lease_id] = call.request.time_to_live
-            return LeaseGrantResponse(Header(), call.request.lease_id, call.request.time_to_live)
-        if call.rpc is LEASE_REVOKE:
-            del self.seconds[call.request.lease_id]
-            return Acknowledgement()
-        assert call.rpc is LEASE_TIME_TO_LIVE, call.rpc
-        return LeaseTimeToLiveResponse(Header(), call.request.lease_id, self.seconds.get(call.request.lease_id, -1))
+        call.reply(self.store.answer(call.request))
 
     def done(self, doing: Deferred[Any]) -> Any:
         """What it fires with."""
@@ -116,12 +98,15 @@ class ReadTests(TreeCase):
         self.assertEqual(len(self.transport.calls), 1)
 
     def test_time_to_live(self) -> None:
+        self.store.leases = {7: 30, 8: 1, 9: 9}
         self.put(b"/d/a", b"/d/b", lease=7)
         self.put(b"/d/c", lease=8)
         self.put(b"/d/e/x", b"/d/_h", lease=9)
-        self.seconds = {7: 30, 9: 9}
-        # that of 8 has ended meanwhile, and 9 is not shown
-        nodes = self.done(self.tree.children(b"/d"))
+        # 9 is not shown
+        showing = self.tree.children(b"/d")
+        self.answer()
+        self.store.expire(8)
+        nodes = self.done(showing)
         self.assertEqual([node.ttl for node in nodes], [30, 30, 0, None])
         asked = [call.request for call in self.transport.calls if call.rpc is LEASE_TIME_TO_LIVE]
         self.assertEqual([one.lease_id for one in asked], [7, 8, 9])
@@ -129,6 +114,7 @@ class ReadTests(TreeCase):
         self.assertEqual(self.done(self.tree.get(b"/d/a")).ttl, 30)
 
     def test_time_to_live_that_cannot_be_told(self) -> None:
+        self.store.leases = {7: 30}
         self.put(b"/a", lease=7)
         getting = self.tree.get(b"/a")
         self.answer()
@@ -202,7 +188,7 @@ class WriteTests(TreeCase):
         ]
         for call, kind in refused:
             self.failed(call(), kind)
-            self.assertEqual(self.seconds, {})
+            self.assertEqual(self.store.leases, {})
 
     def test_lease_of_what_failed(self) -> None:
         """It is revoked unless the key may stand on it."""
@@ -211,13 +197,13 @@ class WriteTests(TreeCase):
         ]  # fmt: skip
         for call in calls:
             for error, left in ((Unavailable(None, "not sent"), {}), (OutcomeUnknown(None, "lost"), {LEASE: 30})):
-                self.seconds = {}
+                self.store.leases = {}
                 writing = call()
                 while self.transport.waiting[0].rpc is not TXN:
                     self.answer()
                 self.transport.next(TXN).reply(error)
                 self.failed(writing, type(error))
-                self.assertEqual(self.seconds, left)
+                self.assertEqual(self.store.leases, left)
 
     def test_lease_that_cannot_be_revoked(self) -> None:
         """What has failed first is what counts."""
@@ -269,8 +255,8 @@ class WriteTests(TreeCase):
         self.assertEqual(self.done(adding).key, b"/q/00000000000000000003")
 
     def test_atomic_update(self) -> None:
+        self.store.leases = {7: 30}
         self.put(b"/n", lease=7)
-        self.seconds = {7: 30}
 
         async def slow(value: bytes) -> bytes:
             return value + b"!"
@@ -368,7 +354,7 @@ class WaitTests(WatchCase):
 
     def test_time_to_live_in_an_outage(self) -> None:
         """What has happened is told when it can be told."""
-        self.seconds = {7: 30}
+        self.store.leases = {7: 30}
         waiting = self.begin(b"/a")
         self.say(self.event("put", b"r/a", 7, lease=7))
         self.transport.next(LEASE_TIME_TO_LIVE).reply(Unavailable(None, "nobody there"))

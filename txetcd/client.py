@@ -52,7 +52,7 @@ from .errors import (
     Unavailable,
 )
 from .keyset import KeySet
-from .lease import MAX_TIME_TO_LIVE, Lease, LeaseWay, grant
+from .lease import Lease, LeaseWay, check_time_to_live, grant
 from .maintenance import Maintenance
 from .ops import Comp, CompCreated, CompModified, CompValue, OpDel, OpGet, OpSet, Transaction, TransactionBuilder
 from .recipes._contender import is_released
@@ -747,7 +747,7 @@ class Client:
             revoked in it. That raises :class:`~txetcd.Expired` if the lease was lost meanwhile. The Deferred can be
             entered once, and not if the lease was revoked before: that is a ``RuntimeError``.
         """
-        check_int("time_to_live", time_to_live, minimum=1, maximum=MAX_TIME_TO_LIVE)
+        check_time_to_live("time_to_live", time_to_live)
         chosen = 0 if lease_id is None else check_int64("lease_id", lease_id)
         check_seconds("timeout", timeout)
         check_flag("keep_alive", keep_alive)

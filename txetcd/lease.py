@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from ._backoff import ASK_AGAIN
 from ._calls import Calls
-from ._check import INT64_MAX, check_seconds
+from ._check import INT64_MAX, check_int, check_seconds
 from ._clock import monotonic
 from ._context import ContextDeferred
 from ._keepalives import KeepAlives
@@ -35,6 +35,11 @@ from .values import Header
 
 MAX_TIME_TO_LIVE = 9_000_000_000
 """Seconds that a lease may last at the most (``lease.MaxLeaseTTL`` of the server)."""
+
+
+def check_time_to_live(argument: str, value: object) -> int:
+    """*value*, if a lease may last so many seconds; :func:`check_int` tells what is raised otherwise."""
+    return check_int(argument, value, minimum=1, maximum=MAX_TIME_TO_LIVE)
 
 
 @attrs.frozen
@@ -469,7 +474,7 @@ def is_left(lease: Lease) -> bool:
     return lease._core.is_left
 
 
-def _is_given_back(lease: Lease) -> bool:
+def is_given_back(lease: Lease) -> bool:
     """Whether its owner has revoked it, whatever came of that, and not kept it alive again."""
     return lease._core.is_given_back
 
@@ -511,7 +516,7 @@ class _Granting:
         self._sent_at = self._seconds()
         self._deadline = 0.0
         self._result = ContextDeferred[Lease](
-            lambda result: result.errback(CancelledError()), Lease.revoke, _is_given_back
+            lambda result: result.errback(CancelledError()), Lease.revoke, is_given_back
         )
 
     def ask(self, timeout: Optional[float]) -> ContextDeferred[Lease]:

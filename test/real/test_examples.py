@@ -106,8 +106,10 @@ class Examples(RealCase):
 
     async def test_election(self: Any) -> None:
         await self.run_example("election.py")
+
     async def test_double_barrier(self: Any) -> None:
         await self.run_example("double_barrier.py")
+
     async def test_counters(self: Any) -> None:
         await self.run_example("counters.py")
 
@@ -146,6 +148,7 @@ class Examples(RealCase):
 
     async def test_semaphore(self: Any) -> None:
         await self.run_example("semaphore.py")
+
     async def test_registry(self: Any) -> None:
         await self.run_example("registry.py")
 

@@ -1,5 +1,5 @@
 """
-Every snippet of the guide runs as it stands there, on every server.
+Every snippet of the guide runs as it stands there, on every server; those of the pages on recipes on the newest one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dis import get_instructions
 from pathlib import Path
 from textwrap import dedent, indent
 from types import CodeType
-from typing import Any, Iterator
+from typing import Any, Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 import attrs
@@ -22,11 +22,12 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from test.real.base import RealCase, on_every_server
+from test.real.base import RealCase, on_every_server, on_newest_server
 from txetcd import KeySet
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = ROOT / "docs" / "guide.rst"
+RECIPES = sorted((ROOT / "docs").glob("recipes-*.rst"))
 BLOCK = re.compile(r"^\.\. code:: python\n\n((?: .*\n|\n)+)", re.MULTILINE)
 
 PLACE = "localhost:2379"
@@ -75,6 +76,29 @@ SAYS_LIKE = {
 }
 """The same as patterns, with the version of the server and the scheme of the transport put in."""
 
+RECIPES_SAY = {
+    "Session(etcd, 30)": "held: True True",
+    "lock.try_acquire()": "acquired without waiting",
+    "lock.reading()": "there are 2 readers",
+    "Semaphore(": "in use: 1 of 3",
+    "election.run(": r"leads: b'10\.0\.0\.1:80'",
+    ".observe()": "now leads: b'second'",
+    "party.members()": r"\{b'anna': b'10\.0\.0\.1'\}",
+    ".on_change(": r"there: \[\]",
+    "on_status=": "I am there",
+    "session.lease.keys()": r"both: \[b'web/anna', b'workers/anna'\]",
+    "registry.instances(": r"b'1' 10\.0\.0\.1:80 in zone b",
+    "registry.resolver(": r"ask 10\.0\.0\.1:80",
+    "waiting = Barrier(": "go on",
+    "DoubleBarrier(": "all three are at work",
+    "WorkQueue(": r"b'to anna' b'mails/.+' \d+",
+    "Tree(": r"<Node \[set\] b'/config/colour' value=<4 bytes> CI=\d+ MI=\d+ TTL=60>",
+}
+"""Likewise, as patterns, what those of the pages on recipes print."""
+
+RECIPES_BEFORE = {b"mine": b"50", b"yours": b"10", b"stock": b"2"}
+"""The keys that are there before those."""
+
 RUN = "def run("
 """In the snippet that only makes a function; it is called by a test of its own."""
 
@@ -100,20 +124,22 @@ react(lambda reactor: run(reactor, work(reactor)))
 @attrs.frozen
 class Snippet:
     """
-    Python out of the guide.
+    Python out of the guide, or of another page.
 
     :ivar code: the code.
     :ivar line: where it begins, counted from 1.
+    :ivar page: the page.
     """
 
     code: str
     line: int
+    page: Path = GUIDE
 
     @property
     def compiled(self) -> CodeType:
-        """A coroutine function of the name ``snippet``, with the lines where they are in the guide."""
+        """A coroutine function of the name ``snippet``, with the lines where they are in the page."""
         head = "async def snippet(reactor, etcd, print):\n"
-        return compile("\n" * (self.line - 2) + head + indent(self.code, "    "), str(GUIDE), "exec")
+        return compile("\n" * (self.line - 2) + head + indent(self.code, "    "), str(self.page), "exec")
 
     @property
     def unknown_names(self) -> set[str]:
@@ -141,11 +167,15 @@ def _global_names(code: CodeType) -> Iterator[str]:
             yield from _global_names(constant)
 
 
-def snippets() -> list[Snippet]:
-    text = GUIDE.read_text(encoding="utf-8")
+def snippets(page: Path = GUIDE) -> list[Snippet]:
+    text = page.read_text(encoding="utf-8")
     return [
-        Snippet(dedent(block[1]), text.count("\n", 0, block.start(1)) + 1) for block in BLOCK.finditer(text)
+        Snippet(dedent(block[1]), text.count("\n", 0, block.start(1)) + 1, page) for block in BLOCK.finditer(text)
     ]
+
+
+def recipes() -> list[Snippet]:
+    return [snippet for page in RECIPES for snippet in snippets(page)]
 
 
 def snippet_with(text: str) -> Snippet:
@@ -176,41 +206,55 @@ class Listener(ProcessProtocol):
 
 
 class Text(SynchronousTestCase):
-    """Of the guide itself."""
+    """Of the pages themselves."""
 
     def test_every_block_is_found(self) -> None:
-        self.assertEqual(GUIDE.read_text(encoding="utf-8").count(".. code"), len(snippets()))
+        for page in (GUIDE, *RECIPES):
+            self.assertEqual(page.read_text(encoding="utf-8").count(".. code"), len(snippets(page)), page)
+            self.assertTrue(snippets(page), page)
         self.assertGreater(len(snippets()), 10)
 
     def test_every_name_is_known(self) -> None:
         """Also where a snippet does not come along when it is run, as behind an ``except``."""
-        unknown = {snippet.line: snippet.unknown_names for snippet in snippets()}
-        self.assertEqual({}, {line: names for line, names in unknown.items() if names})
+        every = [*snippets(), *recipes()]
+        unknown = {(snippet.page.name, snippet.line): snippet.unknown_names for snippet in every}
+        self.assertEqual({}, {place: names for place, names in unknown.items() if names})
 
     def test_what_is_expected_is_there(self) -> None:
-        expected = [*SAYS, *SAYS_LIKE, RUN]
-        found = {text: sum(text in snippet.code for snippet in snippets()) for text in expected}
+        self.assert_once([*SAYS, *SAYS_LIKE, RUN], snippets())
+        self.assert_once(RECIPES_SAY, recipes())
+
+    def assert_once(self, expected: Iterable[str], there: list[Snippet]) -> None:
+        found = {text: sum(text in snippet.code for snippet in there) for text in expected}
         self.assertEqual({text: 1 for text in expected}, found)
 
     def test_what_is_printed_is_expected(self) -> None:
-        expected = [*SAYS, *SAYS_LIKE]
-        printing = [snippet for snippet in snippets() if re.search(r"\bprint\b", snippet.code)]
+        self.assert_expected(snippets(), [*SAYS, *SAYS_LIKE])
+        self.assert_expected(recipes(), RECIPES_SAY)
+
+    def assert_expected(self, there: list[Snippet], expected: Iterable[str]) -> None:
+        printing = [snippet for snippet in there if re.search(r"\bprint\b", snippet.code)]
         unexpected = [snippet.code for snippet in printing if not any(text in snippet.code for text in expected)]
         self.assertEqual([], unexpected)
 
 
-@on_every_server()
-class Guide(RealCase):
-    """Each snippet is run as the body of a coroutine, in their order, with a client of its own."""
+class Snippets(RealCase):
+    """
+    Each snippet is run as the body of a coroutine, in their order, with a client of its own.
 
-    unheard = "one of the snippets compacts away what others were told, with ``compact_and_defragment()``"
+    :cvar before: the keys that are there.
+    :cvar changed: the key that is changed meanwhile.
+    """
+
+    before: Mapping[bytes, bytes]
+    changed: bytes
 
     async def start(self: Any) -> None:
         self.own = await self.own_server()
         self.web = self.own.url
         self.url = self.spoken(self.web)
         self.etcd = self.client()
-        for key, value in BEFORE.items():
+        for key, value in self.before.items():
             await self.etcd.set(key, value)
 
     async def printed_by(self: Any, snippet: Snippet) -> list[str]:
@@ -224,10 +268,34 @@ class Guide(RealCase):
             running = self.soon(snippet.at(urlsplit(self.web).netloc).run(self.reactor, etcd, note))
             # meanwhile somebody makes the changes that it may wait for
             while not running.called:
-                await self.etcd.set(b"config/colour", b"red")
-                await self.etcd.delete(b"config/colour")
+                await self.etcd.set(self.changed, b"red")
+                await self.etcd.delete(self.changed)
             await running
         return printed
+
+
+@on_newest_server()
+class Recipes(Snippets):
+    """Those of the pages on recipes."""
+
+    before = RECIPES_BEFORE
+    changed = b"myprogram/config/size"
+
+    async def test_snippets(self: Any) -> None:
+        for snippet in recipes():
+            printed = await self.printed_by(snippet)
+            for text, says in RECIPES_SAY.items():
+                if text in snippet.code:
+                    self.assertTrue([line for line in printed if re.fullmatch(says, line)], printed)
+
+
+@on_every_server()
+class Guide(Snippets):
+    """Those of the guide."""
+
+    unheard = "one of the snippets compacts away what others were told, with ``compact_and_defragment()``"
+    before = BEFORE
+    changed = b"config/colour"
 
     async def test_snippets(self: Any) -> None:
         for snippet in snippets():

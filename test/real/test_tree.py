@@ -295,13 +295,14 @@ class Waiting(TreeCase):
         before = await self.watchers()
         error = await self.assertFailure(self.tree.wait(b"/a", timeout=0.2), Timeout)
         self.assertIn("b'/a' was not changed within 0.2 seconds", str(error))
-        waiting = await self.waiting(b"/a")
-        waiting.cancel()
-        await self.assertFailure(waiting, CancelledError)
 
         async def is_left() -> bool:
             return bool(await self.watchers() <= before)
 
+        await self.until(is_left)
+        waiting = await self.waiting(b"/a")
+        waiting.cancel()
+        await self.assertFailure(waiting, CancelledError)
         await self.until(is_left)
 
     async def test_machines_and_leader(self: Any) -> None:

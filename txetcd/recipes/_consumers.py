@@ -17,11 +17,9 @@ from .._check import check_seconds
 from .._context import LeftBehind, within
 from ..errors import Error
 from ._etcd import Etcd
+from ._outages import CLEANUP_TIMEOUT
 
 T = TypeVar("T")
-
-_CLEANUP_TIMEOUT = 5.0
-"""Seconds for what is under way on behalf of somebody who does not wait any more, before he is told that it is."""
 
 _log = Logger()
 
@@ -94,7 +92,7 @@ class Consumers(Generic[T]):
         gone: Deferred[None] = Deferred(self._gone.remove)
         self._gone.append(gone)
         try:
-            await gone.addTimeout(_CLEANUP_TIMEOUT, self._etcd.reactor)
+            await gone.addTimeout(CLEANUP_TIMEOUT, self._etcd.reactor)
         except TimeoutError:
             return False
         return True

@@ -15,41 +15,21 @@ from typing import Any, Callable, Optional, Union, cast
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
-from twisted.internet.task import deferLater
 
-from .._backoff import ASK_AGAIN
-from .._check import check_int, check_key, what_came
 from .._context import LeftBehind, within
-from ..errors import Error, LeaseNotFound, OutcomeUnknown, RevisionError, SessionExpired, Timeout, Unavailable
+from ..errors import Error, LeaseNotFound, RevisionError, SessionExpired, Timeout
 from ..keyset import KeySet
-from ..lease import MAX_TIME_TO_LIVE
+from ..lease import check_time_to_live
 from ..ops import CompCreated, OpGet, OpSet, Transaction
 from ..values import Event, KeyValue, Outcome, Range
 from ._etcd import Etcd
-from ._place import Place, SessionPlace, ending_with, lease_of, lease_of_its_own
-from .session import Session
-
-_CLEANUP_TIMEOUT = 5.0
-"""Seconds for taking back what an attempt has left; if that fails, the lease takes it back when it expires."""
-
-OUTAGES = (Unavailable, Timeout, OutcomeUnknown, RevisionError)
-"""After these the same is asked again: what is read, watched, or may be written twice."""
+from ._outages import CLEANUP_TIMEOUT, OUTAGES, again_after
+from ._place import Place, SessionPlace, lease_of_its_own
+from ._until import ending_with, until_event
+from .session import Session, check_begun, check_session, lease_of
 
 Contending = Callable[[Place], Coroutine[Any, Any, bool]]
 """Enters a place, and tells whether it has won."""
-
-
-def check_name(name: object) -> bytes:
-    """
-    *name*, if something that is contended for may be called so.
-
-    :raises TypeError: for anything but ``bytes``.
-    :raises ValueError: if it is empty, or ends in ``/``: that stands between a name and the rest of a key.
-    """
-    checked = check_key("name", name)
-    if checked.endswith(b"/"):
-        raise ValueError(f"name must not end in '/', but is {checked!r}")
-    return checked
 
 
 @attrs.frozen
@@ -102,15 +82,13 @@ class Contest:
         session: Optional[Session],
         time_to_live: int,
     ) -> None:
-        if session is not None and not isinstance(session, Session):
-            raise TypeError(f"session must be a Session or None, not {what_came(session)}")
         self._etcd = etcd
         self.what = what
         self._prefix = name + b"/" + kind
         self._everyone = KeySet(name + b"/", prefix=True)
         self._rivals = rivals or self._everyone
-        self._session = session
-        self._time_to_live = check_int("time_to_live", time_to_live, minimum=1, maximum=MAX_TIME_TO_LIVE)
+        self._session = check_session(session)
+        self._time_to_live = check_time_to_live("time_to_live", time_to_live)
         # of those that have the same key, and so must not overlap
         self._turns = DeferredLock()
         self._before: Optional[SessionPlace] = None
@@ -123,25 +101,20 @@ class Contest:
         :param value: of the key (``bytes``), or ``None`` for :attr:`value`.
         :raises RuntimeError: if the session has not begun.
         """
-        self._check_session()
+        check_begun(self._session)
         written = self.value if value is None else value
         work = Deferred.fromCoroutine(self._compete_in_turn(lambda place: self._wait(place, written)))
         return within(cast("Deferred[Place]", work), self._etcd, timeout, f"{self.what} was not {self.won}")
 
     def win_at_once(self) -> Deferred[Optional[Place]]:
         """Wins, or fires with ``None`` if that was not possible without waiting; as :meth:`win` otherwise."""
-        self._check_session()
+        check_begun(self._session)
         return within(Deferred.fromCoroutine(self._win_at_once()), self._etcd, None, "")
 
     def contenders(self) -> Deferred[list[KeyValue]]:
         """All keys of it, the oldest first."""
         found = self._etcd.get(self._everyone, sort_order="ASCEND", sort_target="CREATE")
         return found.addCallback(lambda found: list(found.kvs))
-
-    def _check_session(self) -> None:
-        if self._session is not None:
-            # asked for that it raises what it has to say
-            self._session.lease  # noqa: B018
 
     def first(self) -> Deferred[list[KeyValue]]:
         """The keys of those who have won."""
@@ -151,17 +124,6 @@ class Contest:
         """Changes the value of a place, if that is there."""
         write = OpSet(place.key, value, place.lease)
         return self._etcd.transact(Transaction([place.guard()], [write]), idempotent=True)
-
-    async def until_gone(self, place: Place) -> None:
-        """Waits until the key is deleted, outages and all."""
-        while True:
-            try:
-                found = await self._etcd.get(place.key)
-                if not found.kvs or found.kvs[0].create_revision != place.revision:
-                    return
-                await self._until_changed(Ahead(place.key, found.header.revision + 1))
-            except OUTAGES:
-                await deferLater(self._etcd.reactor, ASK_AGAIN)
 
     # --- a place
 
@@ -213,17 +175,20 @@ class Contest:
             if place.lease.state == "lost":
                 raise place.lost() from None
             raise
+        except LeaseNotFound as error:
+            # the server knows it earlier
+            raise place.lost() from error
 
     async def _take_back(self, place: Place) -> bool:
         """Whether that is certain."""
         try:
-            await place.leave(_CLEANUP_TIMEOUT)
+            await place.leave(CLEANUP_TIMEOUT)
         except LeaseNotFound:
             return True
         except (Error, CancelledError):
             # what the attempt failed with says more; it is tried again, or the lease ends by itself
             return False
-        return True
+        return not place.is_in_doubt
 
     # --- entering, and waiting
 
@@ -274,10 +239,10 @@ class Contest:
                 if ahead is None:
                     # a watch says nothing of our own key, which goes with the lease
                     return await self._arrive(place)
-                await self._until_changed(ahead)
-            except OUTAGES:
+                await until_event(self._etcd, ahead.keys, ahead.revision, ahead.is_changed_by)
+            except (*OUTAGES, RevisionError):
                 # the place in the queue is kept as long as the lease is
-                await deferLater(self._etcd.reactor, ASK_AGAIN)
+                await again_after(self._etcd)
 
     async def _ahead(self, place: Place) -> Optional[Ahead]:
         """What stands in its way, if anything does."""
@@ -295,12 +260,3 @@ class Contest:
     def _check_there(self, is_there: bool) -> None:
         if not is_there:
             raise SessionExpired(None, f"the key of {self.what} was deleted while it was waited for")
-
-    async def _until_changed(self, ahead: Ahead) -> None:
-        watch = self._etcd.watcher(ahead.keys, start_revision=ahead.revision)
-        try:
-            async for event in watch:
-                if ahead.is_changed_by(event):
-                    return
-        finally:
-            watch.stop()

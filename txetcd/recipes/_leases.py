@@ -7,14 +7,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Optional
 
-from .._check import check_int, what_came
-from ..errors import Error, SessionExpired
-from ..lease import MAX_TIME_TO_LIVE, Lease
+from ..errors import Error
+from ..lease import Lease, check_time_to_live
 from ._etcd import Etcd
-from .session import Session
-
-_CLEANUP_TIMEOUT = 5.0
-"""Seconds for revoking it; if that fails, it is tried again behind everybody's back, and ends by itself."""
+from ._outages import CLEANUP_TIMEOUT
+from .session import Session, check_session, lease_of
 
 
 class Leases:
@@ -28,12 +25,10 @@ class Leases:
     """
 
     def __init__(self, etcd: Etcd, what: str, session: Optional[Session], time_to_live: int) -> None:
-        if session is not None and not isinstance(session, Session):
-            raise TypeError(f"session must be a Session, not {what_came(session)}")
         self._etcd = etcd
         self._what = what
-        self._session = session
-        self._time_to_live = check_int("time_to_live", time_to_live, minimum=1, maximum=MAX_TIME_TO_LIVE)
+        self._session = check_session(session)
+        self._time_to_live = check_time_to_live("time_to_live", time_to_live)
         self._own: Optional[Lease] = None
         self._uses: Counter[int] = Counter()
 
@@ -55,9 +50,7 @@ class Leases:
         :raises SessionExpired: if that of the session is not.
         """
         if self._session is not None:
-            if not self._session.is_alive:
-                raise SessionExpired(None, f"the session of {self._what} was lost")
-            return self._session.lease
+            return lease_of(self._session, self._what)
         if self._own is None or self._own.state != "alive":
             self._own = await self._etcd.lease(self._time_to_live, keep_alive=True)
         self._uses[self._own.lease_id] += 1
@@ -74,7 +67,7 @@ class Leases:
         if self._own is lease:
             self._own = None
         try:
-            await lease.revoke(_CLEANUP_TIMEOUT)
+            await lease.revoke(CLEANUP_TIMEOUT)
         except Error:
             # lost already; or it is tried again, and ends by itself
             pass

@@ -8,13 +8,11 @@ from collections.abc import Iterable
 from typing import cast
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
-from twisted.internet.task import deferLater
 
-from .._backoff import ASK_AGAIN
 from ..errors import LeaseNotFound
 from ..values import KeyValue
 from ._etcd import Etcd
-from ._once import OUTAGES
+from ._outages import OUTAGES, again_after
 from ._tree import TimesToLive
 
 
@@ -34,7 +32,7 @@ async def times_to_live_in_the_end(etcd: Etcd, kvs: Iterable[KeyValue]) -> Times
         try:
             return await times_to_live(etcd, kvs)
         except OUTAGES:
-            await deferLater(etcd.reactor, ASK_AGAIN)
+            await again_after(etcd)
 
 
 async def _left(etcd: Etcd, lease_id: int) -> int:

@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Callable, Optional, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.task import deferLater
 
-from .._backoff import ASK_AGAIN
 from ..errors import Closed, Error, Expired, SessionExpired
 from ..keyset import KeySet
 from ..lease import Lease
@@ -21,7 +19,9 @@ from ..ops import CompCreated, Op, OpDel, OpGet, OpSet, Transaction
 from ..values import Event, Outcome
 from ._etcd import Etcd
 from ._leases import Leases
-from ._once import OUTAGES, new_token, read
+from ._once import new_token, read
+from ._outages import OUTAGES, again_after
+from ._until import ending_with, until_event
 
 LOOK_AGAIN = 10.0
 """Seconds after which everybody in the line looks for himself: who stands before him may be stopped, or not see it."""
@@ -127,29 +127,16 @@ class Line:
         """Whether something has happened that matters, before it is time to look anyway."""
         assert self._lease is not None
         lease = self._lease
-        waiting = Deferred.fromCoroutine(self._until(keys, revision + 1, matters))
-        waiting.addTimeout(LOOK_AGAIN, self._etcd.reactor)
-        lost = lease.when_lost().addCallbacks(lambda _: waiting.cancel(), lambda _: None)
+        waiting = ending_with(lease, Deferred.fromCoroutine(until_event(self._etcd, keys, revision + 1, matters)))
         try:
-            await waiting
+            if not await waiting.addTimeout(LOOK_AGAIN, self._etcd.reactor):
+                raise Closed()
         except TimeoutError:
             return False
         except CancelledError:
             if lease.state == "alive":
                 raise
-        finally:
-            lost.cancel()
         return True
-
-    async def _until(self, keys: list[KeySet], revision: int, matters: Callable[[Event], bool]) -> None:
-        watch = self._etcd.watcher(keys, start_revision=revision)
-        try:
-            async for event in watch:
-                if matters(event):
-                    return
-        finally:
-            watch.stop()
-        raise Closed()
 
     def leaving(self) -> list[Op]:
         """What a transaction does that takes something: it gives up the place as well."""
@@ -172,7 +159,7 @@ class Line:
                 await self._etcd.transact(Transaction([], self.leaving()), idempotent=True)
                 return
             except OUTAGES:
-                await deferLater(self._etcd.reactor, ASK_AGAIN)
+                await again_after(self._etcd)
             except Error:
                 return
 

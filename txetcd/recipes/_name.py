@@ -7,17 +7,17 @@ from __future__ import annotations
 from .._check import check_key
 
 
-def check_name(name: object) -> bytes:
+def check_name(argument: str, value: object) -> bytes:
     """
-    *name*, if a recipe may be called so.
+    *value*, if a recipe, or what it keeps, may be called so.
 
     :raises TypeError: for anything but ``bytes``.
     :raises ValueError: if it is empty, or ends in ``/``: that stands between a name and the rest of a key.
     """
-    checked = check_key("name", name)
-    if checked.endswith(b"/"):
-        raise ValueError(f"name must not end in '/', but is {checked!r}")
-    return checked
+    name = check_key(argument, value)
+    if name.endswith(b"/"):
+        raise ValueError(f"{argument} must not end in '/', but is {name!r}")
+    return name
 
 
 def beside(name: bytes, what: bytes = b"") -> bytes:

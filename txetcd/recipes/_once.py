@@ -15,24 +15,13 @@ from typing import Any, Optional
 
 import attrs
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.task import deferLater
 
-from .._backoff import ASK_AGAIN
 from .._clock import monotonic
-from ..errors import (
-    Closed,
-    DeadlineExceeded,
-    Error,
-    OutcomeUnknown,
-    RequestCanceled,
-    RevisionError,
-    Timeout,
-    TooManyRequests,
-    Unavailable,
-)
+from ..errors import Closed, Error, OutcomeUnknown, RevisionError, Timeout, Unavailable
 from ..ops import Op, OpSet, Transaction
 from ..values import KeyValue, Outcome
 from ._etcd import Etcd
+from ._outages import OUTAGES, again_after
 
 SETTLE = 30.0
 """Seconds after which it is no longer tried to find out what has come of a transaction, where somebody waits for it."""
@@ -42,9 +31,6 @@ FRESH = 10.0
 Seconds for which what was read is good to begin with. It need not be right; but if an answer is lost, all that was done
 since has to be looked through, and must not be compacted away.
 """
-
-OUTAGES = (Unavailable, Timeout, OutcomeUnknown, DeadlineExceeded, RequestCanceled, TooManyRequests)
-"""What a call fails with that may succeed when it is tried again."""
 
 
 async def read(etcd: Etcd, ops: Sequence[Op]) -> Outcome:
@@ -165,7 +151,7 @@ class Journal:
                     return await self._fenced(fence, token, after)
                 return await self._again(txn, token, after)
             except OUTAGES:
-                await deferLater(self._etcd.reactor, ASK_AGAIN)
+                await again_after(self._etcd)
 
     async def _again(self, txn: Transaction, token: bytes, after: int) -> Done:
         outcome = await self._etcd.transact(txn)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import secrets
 from itertools import count
-from typing import Any, Optional, TypeVar
+from typing import Any, Optional
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import deferLater
@@ -15,17 +15,13 @@ from twisted.python.failure import Failure
 from .._backoff import ASK_AGAIN, Backoff
 from .._context import LeftBehind
 from ..errors import Closed, Error, Expired, SessionExpired
-from ..lease import Lease, is_left
+from ..lease import Lease, is_given_back, is_left
 from ..ops import Comp, CompCreated, OpDel, Transaction
 from ..values import Deleted, Outcome
 from ._etcd import Etcd
-from ._once import OUTAGES
-from .session import Session
-
-T = TypeVar("T")
-
-_IN_DOUBT = (CancelledError, *OUTAGES)
-"""After these it is not known whether a key was deleted, or it can be tried again."""
+from ._outages import OUTAGES, again_after
+from ._shielded import Writing
+from ._until import ending_with
 
 
 class Place:
@@ -42,6 +38,7 @@ class Place:
     :ivar lease: as given.
     :ivar revision: that which has created the key (``int``): the place in the queue, and the fencing token; 0 until it
         is known.
+    :ivar is_in_doubt: whether its entry may be carried out yet, although it was given up (``bool``).
     """
 
     def __init__(self, etcd: Etcd, what: str, prefix: bytes, lease: Lease) -> None:
@@ -50,6 +47,7 @@ class Place:
         self.key = prefix + f"{lease.lease_id:x}".encode()
         self.lease = lease
         self.revision = 0
+        self.is_in_doubt = False
 
     @property
     def is_alive(self) -> bool:
@@ -103,24 +101,23 @@ class SessionPlace(Place):
         if not is_only_one:
             self.key += b"." + secrets.token_hex(4).encode()
         self._is_only_one = is_only_one
-        self._entered: Deferred[None] = succeed(None)
-        self._is_in_doubt = self._is_leaving = self._is_left = False
+        self._entering = Writing()
+        self._is_leaving = self._is_left = False
         self._successors: list[Deferred[None]] = []
         self._losers: list[Deferred[None]] = []
 
+    @property
+    def is_alive(self) -> bool:
+        """See :attr:`Place.is_alive`. A session that is closed may be gone, although that was not answered yet."""
+        return super().is_alive and not is_given_back(self.lease)
+
     def enter(self, entry: Transaction) -> Deferred[Outcome]:
         """As of any other; but it is not cancelled: the key could be written after it was deleted."""
-        entering = super().enter(entry)
-        self._entered = Deferred()
-        result: Deferred[Outcome] = Deferred(lambda cancelled: cancelled.errback(CancelledError()))
-        entering.addBoth(self._done, result)
-        return result
+        return self._entering.begin(super().enter(entry).addErrback(self._not_entered))
 
-    def _done(self, outcome: Any, result: Deferred[Outcome]) -> None:
-        self._is_in_doubt = isinstance(outcome, Failure) and getattr(outcome.value, "maybe_applied", False)
-        self._entered.callback(None)
-        if not result.called:
-            result.callback(outcome)
+    def _not_entered(self, failure: Failure) -> Failure:
+        self.is_in_doubt = getattr(failure.value, "maybe_applied", False)
+        return failure
 
     def leave(self, timeout: Optional[float] = None) -> Deferred[None]:
         """See :meth:`Place.leave`."""
@@ -131,14 +128,14 @@ class SessionPlace(Place):
         return leaving.addCallbacks(self._over, self._not_left)
 
     async def _leave(self, timeout: Optional[float] = None) -> None:
-        await self._entered
+        await self._entering.when_over()
         if self._is_only_one and not self.revision:
             # a deletion that is carried out late must not hit the key of the one that comes after this
             found = await self._etcd.get(self.key)
             self.revision = found.kvs[0].create_revision if found.kvs else 0
         if self.revision or not self._is_only_one:
-            is_deleted = await self._delete(timeout)
-            if self._is_in_doubt and not is_deleted and not self._is_only_one:
+            self.is_in_doubt = not await self._delete(timeout) and self.is_in_doubt
+            if self.is_in_doubt and not self._is_only_one:
                 # of a key that others have as well, the next one takes over what is carried out late
                 warding_off = ending_with(self.lease, Deferred.fromCoroutine(self._ward_off()))
                 warding_off.addErrback(lambda failure: failure.trap(CancelledError, Error) and None)
@@ -160,7 +157,7 @@ class SessionPlace(Place):
         """
         pause = Backoff(ASK_AGAIN, self.lease.time_to_live)
         for looks in count(1):
-            await deferLater(self._etcd.reactor, pause(looks))
+            await deferLater(self._etcd.reactor, pause(looks) or 0.0)
             try:
                 if (await self._etcd.get(self.key)).kvs:
                     await self._delete()
@@ -169,7 +166,7 @@ class SessionPlace(Place):
                 pass
 
     def _not_left(self, failure: Failure) -> Failure:
-        if failure.check(*_IN_DOUBT):
+        if failure.check(CancelledError, *OUTAGES):
             leaving = ending_with(self.lease, Deferred.fromCoroutine(self._leave_at_last()))
             # whoever has asked for it was told already
             leaving.addErrback(lambda failure: failure.trap(CancelledError, Error) and None).addCallback(self._over)
@@ -196,7 +193,7 @@ class SessionPlace(Place):
             try:
                 return await self._leave()
             except OUTAGES:
-                await deferLater(self._etcd.reactor, ASK_AGAIN)
+                await again_after(self._etcd)
 
     def when_lost(self) -> Deferred[None]:
         """See :meth:`Place.when_lost`."""
@@ -214,17 +211,6 @@ class SessionPlace(Place):
         return SessionExpired(None, f"the session of {self._what} was lost while it was waited for")
 
 
-def ending_with(lease: Lease, work: Deferred[T]) -> Deferred[T]:
-    """*work*, which is cancelled when the lease is lost."""
-    lost = lease.when_lost().addCallbacks(lambda _: work.cancel(), lambda _: None)
-
-    def done(result: Any) -> Any:
-        lost.cancel()
-        return result
-
-    return work.addBoth(done)
-
-
 async def lease_of_its_own(etcd: Etcd, time_to_live: int) -> Lease:
     """A lease that is kept alive; one that is granted although this was cancelled is revoked."""
     try:
@@ -232,16 +218,3 @@ async def lease_of_its_own(etcd: Etcd, time_to_live: int) -> Lease:
     except CancelledError:
         # it may still be granted; then it is revoked, but nobody waits for that
         raise LeftBehind() from None
-
-
-def lease_of(session: Session, what: str) -> Lease:
-    """
-    The lease of a session that is alive.
-
-    :raises SessionExpired: if it was lost or closed.
-    :raises RuntimeError: if it has not begun.
-    """
-    lease = session.lease
-    if not session.is_alive:
-        raise SessionExpired(None, f"{what} cannot be had with {session!r}")
-    return lease

@@ -1,5 +1,5 @@
 """
-What keys of one's own stand on, and how to wait with them through an outage.
+What keys of one's own stand on.
 """
 
 from __future__ import annotations
@@ -7,87 +7,20 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any, Optional, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferTimeout
-from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from .._backoff import ASK_AGAIN
-from .._check import check_int, check_key, what_came
-from ..errors import (
-    Closed,
-    DeadlineExceeded,
-    Error,
-    Expired,
-    OutcomeUnknown,
-    RequestCanceled,
-    ResourceError,
-    RevisionError,
-    SessionExpired,
-    Timeout,
-    Unavailable,
-)
-from ..lease import MAX_TIME_TO_LIVE, is_left
+from ..errors import Closed, Error, Expired, SessionExpired
+from ..lease import is_left
 from ..ops import Transaction
 from ..values import Outcome
 from ._etcd import Etcd
-from .session import Session
-
-PASSING = (Unavailable, Timeout, DeadlineExceeded, RequestCanceled, OutcomeUnknown, ResourceError)
-"""What a call fails with that may succeed when it is asked again; a write may have been carried out all the same."""
-
-CLEANUP_TIMEOUT = 5.0
-"""Seconds for taking back what an attempt has left, until it fails nevertheless; that goes on behind one's back."""
+from ._outages import CLEANUP_TIMEOUT, PASSING, again_after
+from ._shielded import Writing, shielded
+from .session import Session, lease_of
 
 T = TypeVar("T")
-
-
-def check_name(argument: str, value: object) -> bytes:
-    """
-    *value*, if keys may lie below it: ``bytes`` that are not empty, and do not end in ``/``.
-
-    :raises TypeError: for anything but ``bytes``.
-    :raises ValueError: for empty ``bytes``, and for a slash at the end.
-    """
-    name = check_key(argument, value)
-    if name.endswith(b"/"):
-        raise ValueError(f"{argument} must not end in '/', as {name!r} does: that is put behind it")
-    return name
-
-
-def check_session(session: object) -> Optional[Session]:
-    """
-    *session*, if it is a session that has begun, or ``None``.
-
-    :raises TypeError: for anything else.
-    :raises RuntimeError: if it has not begun.
-    """
-    if session is None:
-        return None
-    if not isinstance(session, Session):
-        raise TypeError(f"session must be a Session or None, not {what_came(session)}")
-    # asked for that it raises what it has to say
-    session.lease  # noqa: B018
-    return session
-
-
-def check_time_to_live(value: object) -> int:
-    """*value*, if a lease may last so many seconds; see :func:`check_int` for what is raised."""
-    return check_int("time_to_live", value, minimum=1, maximum=MAX_TIME_TO_LIVE)
-
-
-def shielded(work: Deferred[T]) -> Deferred[T]:
-    """
-    Fires as *work*, which goes on when this is cancelled: for a write that must not be overtaken by what takes it back.
-    """
-    result: Deferred[T] = Deferred(lambda cancelled: cancelled.errback(CancelledError()))
-
-    def done(outcome: Any) -> None:
-        if not result.called:
-            result.callback(outcome)
-
-    work.addBoth(done)
-    return result
 
 
 class Standing:
@@ -106,17 +39,11 @@ class Standing:
         self._etcd = etcd
         self.session = session
         self._is_own = is_own
-        self._writing: Deferred[None] = succeed(None)
+        self._writing = Writing()
 
     def write(self, txn: Transaction) -> Deferred[Outcome]:
         """Carries out what writes a key; that goes on if this is cancelled, and giving up waits for it."""
-        written = self._etcd.transact(txn)
-        self._writing = Deferred()
-        return shielded(written.addBoth(self._wrote, self._writing))
-
-    def _wrote(self, result: Any, writing: Deferred[None]) -> Any:
-        writing.callback(None)
-        return result
+        return self._writing.begin(self._etcd.transact(txn))
 
     async def lasting(self, work: Coroutine[Any, Any, T], what: str) -> T:
         """
@@ -164,7 +91,7 @@ class Standing:
 
     async def _delete(self, deletion: Transaction) -> None:
         # so that it is not written after it was deleted
-        await shielded(self._writing)
+        await self._writing.when_over()
         if self.session.is_alive:
             await self._etcd.transact(deletion, idempotent=True)
 
@@ -192,52 +119,5 @@ async def stand(etcd: Etcd, session: Optional[Session], time_to_live: int, what:
     """
     if session is None:
         return Standing(etcd, await Session(etcd, time_to_live).start(), True)
-    return Standing(etcd, check_alive(session, what), False)
-
-
-def check_alive(session: Session, what: str) -> Session:
-    """
-    *session*, if it is alive.
-
-    :param what: what it is for, in words (``str``).
-    :raises SessionExpired: if it was lost, or closed.
-    """
-    if session.is_alive:
-        return session
-    raise SessionExpired(None, f"{what} cannot be had with {session!r}")
-
-
-async def again_after(etcd: Etcd) -> None:
-    """Waits until what has failed may be asked again."""
-    await deferLater(etcd.reactor, ASK_AGAIN)
-
-
-async def until_gone(etcd: Etcd, key: bytes, created: Optional[int] = None) -> None:
-    """
-    Waits until a key is not there any more; one that is written anew is another one. Nothing can be missed, whatever is
-    cut off or compacted meanwhile, because what is there then says it all.
-
-    :param created: the revision that has created the key that is meant; by default, the one that is there now.
-    """
-    while True:
-        try:
-            found = await etcd.get(key, keys_only=True)
-            if not found.kvs or found.kvs[0].create_revision != (created or found.kvs[0].create_revision):
-                return
-            created = found.kvs[0].create_revision
-            if await _is_deleted(etcd, key, found.header.revision + 1):
-                return
-        except (*PASSING, RevisionError):
-            await again_after(etcd)
-
-
-async def _is_deleted(etcd: Etcd, key: bytes, revision: int) -> bool:
-    """Waits for that; ``False`` if the watch has ended without, because the client was closed."""
-    watch = etcd.watcher(key, start_revision=revision)
-    try:
-        async for event in watch:
-            if event.is_delete:
-                return True
-    finally:
-        watch.stop()
-    return False
+    lease_of(session, what)
+    return Standing(etcd, session, False)

@@ -10,10 +10,8 @@ from copy import copy
 from typing import Any, Callable, Coroutine, Generic, Optional, TypeVar, Union
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from .._backoff import ASK_AGAIN
 from ..errors import Error, OutcomeUnknown, RevisionError
 from ..keyset import KeySet
 from ..ops import CompModified, Op, OpDel, Transaction
@@ -23,8 +21,9 @@ from ._etcd import Etcd
 from ._leases import Leases
 from ._line import Line, PlaceLost
 from ._name import beside
-from ._once import OUTAGES, Fresh, Journal, new_token, read
+from ._once import Fresh, Journal, new_token, read
 from ._order import BATCH, Order
+from ._outages import OUTAGES, again_after
 
 T = TypeVar("T")
 
@@ -109,7 +108,7 @@ class Taking(ABC, Generic[T]):
                 await self._consumers.rest(self._pause())
 
     async def _pause(self) -> None:
-        await deferLater(self._etcd.reactor, ASK_AGAIN)
+        await again_after(self._etcd)
 
     async def _look(self) -> None:
         looked = await read(self._etcd, self.look())

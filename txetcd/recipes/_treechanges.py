@@ -18,8 +18,8 @@ from ._tree import NEXT, SLASH, Node, TimesToLive, deleted_node, file_node, insi
 
 class TreeChanges:
     """
-    The changes of a node of a :class:`~txetcd.Tree`, and of what is in it, as they are asked for: ``async for node in
-    tree.follow(b"/config")``. Where there is no ``async``: ``node = yield changes.next()``.
+    The changes of a node of a :class:`~txetcd.Tree`, and of what is in it, as they are asked for:
+    ``async for node in tree.follow(b"/config")``. Where there is no ``async``: ``node = yield changes.next()``.
 
     * Every change from the beginning on is told once, as a :class:`~txetcd.Node`, in the order in which they happened;
       also each of several that have one revision, as those of a recursive deletion. Only what is hidden in a directory
@@ -30,8 +30,8 @@ class TreeChanges:
       gone back to a backup. Both are :class:`~txetcd.errors.RevisionError`. What to do then is to read again what
       there is, and to follow that. It also fails where a watch does, as with :class:`~txetcd.PermissionDenied`.
 
-    It costs a watch. Each change of a file with a *ttl* costs a call, which asks what of that is left. etcd is asked for
-    one range of keys, so that the order is certain: one that begins with the key of the node, and ends behind the
+    It costs a watch. Each change of a file with a *ttl* costs a call, which asks what of that is left. etcd is asked
+    for one range of keys, so that the order is certain: one that begins with the key of the node, and ends behind the
     directory. What has a name in between, as ``b"/config-old"`` has between ``b"/config"`` and ``b"/config/"``, is sent
     and dropped; and who follows must be allowed to read it.
 
@@ -71,9 +71,10 @@ class TreeChanges:
         """
         Waits for the next change.
 
-        :returns: a Deferred that fires with the :class:`~txetcd.Node`; its ``action`` is ``"set"`` or ``"delete"``, also
-            if it has expired. Who asks first is told first. It fails with :class:`~txetcd.Closed` after :meth:`stop`, or
-            when the client was closed, and as above. Cancelling it ends the waiting; no change is lost by that.
+        :returns: a Deferred that fires with the :class:`~txetcd.Node`; its ``action`` is ``"set"`` or ``"delete"``,
+            also if it has expired. Who asks first is told first. It fails with :class:`~txetcd.Closed` after
+            :meth:`stop`, or when the client was closed, and as above. Cancelling it ends the waiting; no change is lost
+            by that.
         """
         return self._turns.run(lambda: Deferred.fromCoroutine(self._next()))
 

@@ -15,8 +15,9 @@ from ..errors import AlreadyExists, Error
 from ..ops import CompCreated, OpDel, OpGet, OpSet, Transaction
 from ..values import Outcome, Range
 from ._etcd import Etcd
-from ._standing import check_alive, check_name, check_session, until_gone
-from .session import Session
+from ._name import check_name
+from ._until import until_gone
+from .session import Session, check_begun, lease_of
 
 
 class Barrier:
@@ -41,7 +42,7 @@ class Barrier:
     def __init__(self, etcd: Etcd, name: bytes, *, session: Optional[Session] = None) -> None:
         self._etcd = etcd
         self.name = check_name("name", name)
-        self._session = check_session(session)
+        self._session = check_begun(session)
 
     def hold(self) -> Deferred[int]:
         """
@@ -70,7 +71,7 @@ class Barrier:
 
     def _entry(self, token: bytes) -> Transaction:
         session = self._session
-        lease = None if session is None else check_alive(session, f"the barrier {self.name!r}").lease
+        lease = None if session is None else lease_of(session, f"the barrier {self.name!r}")
         return Transaction([CompCreated(self.name, "==", 0)], [OpSet(self.name, token, lease)], [OpGet(self.name)])
 
     async def _again(self, entry: Transaction, doubt: Error) -> Outcome:

@@ -35,7 +35,7 @@ class Counter:
 
     def __init__(self, etcd: Etcd, name: bytes) -> None:
         self._etcd = etcd
-        self.name = check_name(name)
+        self.name = check_name("name", name)
         self._journal = Journal(etcd, beside(self.name, b"/journal"))
         self._turn = DeferredLock()
         self._known = Fresh(etcd)

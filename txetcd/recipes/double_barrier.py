@@ -15,20 +15,15 @@ from .._check import check_int, check_seconds
 from .._context import LeftBehind, within
 from ..errors import RevisionError, SessionExpired, Timeout, TooManyClients
 from ..keyset import KeySet
+from ..lease import check_time_to_live
 from ..ops import CompCreated, CompModified, CompValue, OpDel, OpGet, OpSet, OpTxn, Transaction
 from ..values import KeyValue, Outcome, Range
 from ._etcd import Etcd
-from ._standing import (
-    PASSING,
-    Standing,
-    again_after,
-    check_name,
-    check_session,
-    check_time_to_live,
-    stand,
-    until_gone,
-)
-from .session import TIME_TO_LIVE, Session
+from ._name import check_name
+from ._outages import PASSING, again_after
+from ._standing import Standing, stand
+from ._until import until_event, until_gone
+from .session import TIME_TO_LIVE, Session, check_begun
 
 T = TypeVar("T")
 
@@ -138,8 +133,8 @@ class DoubleBarrier:
         self._prefix = self.name + b"/waiters/"
         self._ready = self.name + b"/ready"
         self._count = check_int("count", count, minimum=1)
-        self._session = check_session(session)
-        self._time_to_live = check_time_to_live(time_to_live)
+        self._session = check_begun(session)
+        self._time_to_live = check_time_to_live("time_to_live", time_to_live)
         self._what = f"the place at {self.name!r}"
         self._place: Optional[_Place] = None
         self._is_busy = False
@@ -240,16 +235,7 @@ class DoubleBarrier:
                 raise SessionExpired(None, f"{self._what} was deleted while it was waited for")
             if ready.kvs and ready.kvs[0].mod_revision > place.created:
                 return ready.kvs[0].mod_revision
-            await self._until_put(outcome.header.revision + 1)
-
-    async def _until_put(self, revision: int) -> None:
-        watch = self._etcd.watcher(self._ready, start_revision=revision)
-        try:
-            async for event in watch:
-                if event.is_put:
-                    return
-        finally:
-            watch.stop()
+            await until_event(self._etcd, self._ready, outcome.header.revision + 1, lambda event: event.is_put)
 
     # --- looking
 

@@ -9,18 +9,19 @@ from types import TracebackType
 from typing import Any, Callable, Optional, TypeVar, Union
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import deferLater
 
-from .._backoff import ASK_AGAIN
 from .._check import check_bytes, check_seconds, what_came
-from ..errors import Error, NoElectionLeader, NotElectionLeader
+from ..errors import Error, NoElectionLeader, NotElectionLeader, RevisionError
 from ..keyset import KeySet
 from ..values import KeyValue, Outcome
 from ..watch import Watch
 from ._contender import Holder
-from ._contest import OUTAGES, Contest, check_name
+from ._contest import Contest
 from ._etcd import Etcd
-from ._place import Place, ending_with
+from ._name import check_name
+from ._outages import OUTAGES, again_after
+from ._place import Place
+from ._until import ending_with, until_gone
 from .session import TIME_TO_LIVE, Session
 
 T = TypeVar("T")
@@ -61,7 +62,7 @@ class Election(Holder):
     def __init__(
         self, etcd: Etcd, name: bytes, *, session: Optional[Session] = None, time_to_live: int = TIME_TO_LIVE
     ) -> None:
-        what = f"the election {check_name(name)!r}"
+        what = f"the election {check_name('name', name)!r}"
         super().__init__(name, _Candidacies(etcd, what, name, session=session, time_to_live=time_to_live))
         self._etcd = etcd
 
@@ -186,7 +187,7 @@ class Election(Holder):
 
     async def _lead(self, place: Place, function: Callable[[], Any]) -> Any:
         working = _started(function)
-        leading = ending_with(place.lease, Deferred.fromCoroutine(self._contest.until_gone(place)))
+        leading = ending_with(place.lease, Deferred.fromCoroutine(until_gone(self._etcd, place.key, place.revision)))
         # it ends by itself only when the leadership does, or when nobody can tell
         leading.addBoth(lambda _: working.cancel())
         try:
@@ -289,9 +290,9 @@ class Leaders:
         while True:
             try:
                 told = await (self._look() if self._watch is None else self._listen(self._watch))
-            except OUTAGES:
+            except (*OUTAGES, RevisionError):
                 self._unwatch()
-                await deferLater(self._etcd.reactor, ASK_AGAIN)
+                await again_after(self._etcd)
             else:
                 # after an outage, what was told before it is not told again
                 if told is not None and told != self._last:

@@ -11,33 +11,20 @@ from types import TracebackType
 from typing import Any, Callable, Optional, Union
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .._backoff import ASK_AGAIN
 from .._check import check_bytes, check_int, check_returned, check_seconds, what_came
 from .._context import within
-from ..errors import (
-    Closed,
-    DeadlineExceeded,
-    Error,
-    RequestCanceled,
-    RevisionError,
-    RevisionLost,
-    Timeout,
-    Unavailable,
-)
+from ..errors import Closed, Error, RevisionError, RevisionLost
 from ..keyset import KeySet
 from ..values import Event, KeyValue, SyntheticEvent
 from ..watch import Watch
 from ._etcd import Etcd
+from ._outages import OUTAGES, again_after
 
 PAGE = 1000
 """Keys that are read at a time."""
-
-_OUTAGES = (Unavailable, Timeout, DeadlineExceeded, RequestCanceled)
-"""What a call fails with that has tried for as long as it may."""
 
 _log = Logger()
 
@@ -268,9 +255,9 @@ class Mirror:
             except RevisionError:
                 # what happened meanwhile cannot be told; what has come of it can be read
                 pass
-            except _OUTAGES:
+            except OUTAGES:
                 # the watch was never set up, and the client's policy has given it up
-                await deferLater(self._etcd.reactor, ASK_AGAIN)
+                await again_after(self._etcd)
             finally:
                 watch.stop()
 
@@ -294,8 +281,8 @@ class Mirror:
         while True:
             try:
                 return await self._read_pages()
-            except (*_OUTAGES, RevisionError):
-                await deferLater(self._etcd.reactor, ASK_AGAIN)
+            except (*OUTAGES, RevisionError):
+                await again_after(self._etcd)
 
     async def _read_pages(self) -> tuple[int, list[KeyValue]]:
         page = await self._etcd.get(self._keys, limit=PAGE)

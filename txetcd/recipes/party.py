@@ -12,12 +12,13 @@ from twisted.internet.defer import Deferred
 from .._check import check_bytes, what_came
 from .._context import ContextDeferred
 from ..keyset import KeySet
+from ..lease import check_time_to_live
 from ..values import KeyValue
 from ._etcd import Etcd
-from ._standing import check_name, check_session, check_time_to_live
+from ._name import check_name
 from .mirror import Mirror
 from .registration import OnStatus, Registration, begin
-from .session import TIME_TO_LIVE, Session
+from .session import TIME_TO_LIVE, Session, check_begun
 
 OnMembers = Callable[[dict[bytes, bytes]], Any]
 
@@ -48,8 +49,8 @@ class Party:
         self._etcd = etcd
         self.name = check_name("name", name)
         self._prefix = self.name + b"/"
-        self._session = check_session(session)
-        self._time_to_live = check_time_to_live(time_to_live)
+        self._session = check_begun(session)
+        self._time_to_live = check_time_to_live("time_to_live", time_to_live)
         self._membership: Optional[Registration] = None
 
     def join(

@@ -87,7 +87,7 @@ class Queue:
     def __init__(
         self, etcd: Etcd, name: bytes, *, session: Optional[Session] = None, time_to_live: int = TIME_TO_LIVE
     ) -> None:
-        self.name = check_name(name)
+        self.name = check_name("name", name)
         order = InOrder(self.name)
         self._etcd = etcd
         self._prefix = order.prefix
@@ -167,7 +167,7 @@ class PriorityQueue:
     def __init__(
         self, etcd: Etcd, name: bytes, *, session: Optional[Session] = None, time_to_live: int = TIME_TO_LIVE
     ) -> None:
-        self.name = check_name(name)
+        self.name = check_name("name", name)
         order = ByPriority(self.name)
         self._etcd = etcd
         self._prefix = order.prefix

@@ -18,7 +18,8 @@ from ..errors import Closed, Error, Replaced, RevisionError, SessionExpired
 from ..ops import CompLease, CompModified, OpDel, OpGet, OpSet, Transaction
 from ..values import Outcome, Range
 from ._etcd import Etcd
-from ._standing import PASSING, Standing, again_after, stand
+from ._outages import PASSING, again_after
+from ._standing import Standing, stand
 from .session import Session
 
 OnStatus = Callable[[bool], Any]

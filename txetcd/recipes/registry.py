@@ -20,12 +20,13 @@ from .._check import check_seconds, what_came
 from .._context import ContextDeferred, within
 from ..errors import Closed, Error
 from ..keyset import KeySet
+from ..lease import check_time_to_live
 from ..values import KeyValue
 from ._etcd import Etcd
-from ._standing import check_name, check_session, check_time_to_live
+from ._name import check_name
 from .mirror import Mirror
 from .registration import OnStatus, Registration, begin
-from .session import TIME_TO_LIVE, Session
+from .session import TIME_TO_LIVE, Session, check_begun
 
 _log = Logger()
 
@@ -73,8 +74,8 @@ class Registry:
 
     def __init__(self, etcd: Etcd, *, session: Optional[Session] = None, time_to_live: int = TIME_TO_LIVE) -> None:
         self._etcd = etcd
-        self._session = check_session(session)
-        self._time_to_live = check_time_to_live(time_to_live)
+        self._session = check_begun(session)
+        self._time_to_live = check_time_to_live("time_to_live", time_to_live)
 
     def register(
         self,

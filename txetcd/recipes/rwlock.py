@@ -11,8 +11,9 @@ from twisted.internet.defer import Deferred
 from ..keyset import KeySet
 from ..values import KeyValue
 from ._contender import Contender
-from ._contest import Contest, check_name
+from ._contest import Contest
 from ._etcd import Etcd
+from ._name import check_name
 from .session import TIME_TO_LIVE, Session
 
 
@@ -50,7 +51,7 @@ class ReadWriteLock:
     def __init__(
         self, etcd: Etcd, name: bytes, *, session: Optional[Session] = None, time_to_live: int = TIME_TO_LIVE
     ) -> None:
-        self.name = check_name(name)
+        self.name = check_name("name", name)
         writers = KeySet(name + b"/write/", prefix=True)
         options: dict[str, Any] = {"session": session, "time_to_live": time_to_live}
         self._readers = Contest(etcd, f"the lock {name!r} for reading", name, kind=b"read/", rivals=writers, **options)

@@ -12,8 +12,9 @@ from .._check import check_int
 from ..ops import CompValue, CompVersion, OpSet, OpTxn, Transaction
 from ..values import KeyValue, Outcome, Range
 from ._contender import Contender
-from ._contest import Ahead, Contest, check_name
+from ._contest import Ahead, Contest
 from ._etcd import Etcd
+from ._name import check_name
 from ._place import Place
 from .session import TIME_TO_LIVE, Session
 
@@ -57,7 +58,7 @@ class Semaphore(Contender):
         session: Optional[Session] = None,
         time_to_live: int = TIME_TO_LIVE,
     ) -> None:
-        what = f"the semaphore {check_name(name)!r}"
+        what = f"the semaphore {check_name('name', name)!r}"
         # any more would be more than an answer can hold
         self.limit = check_int("limit", limit, minimum=1, maximum=_MOST)
         super().__init__(name, _Permits(etcd, what, name, limit, session=session, time_to_live=time_to_live))
@@ -107,9 +108,13 @@ class _Permits(Contest):
         answer = entered if entered.succeeded else cast(Outcome, entered.responses[0])
         if answer.succeeded:
             return super()._answers(answer)
-        others = {kv.value.decode("ascii", "replace") for kv in cast(Range, answer.responses[0]).kvs}
-        theirs = " or ".join(sorted(others - {self.value.decode()}))
-        raise ValueError(f"limit of {self.what} must be {theirs}, as of all who contend for it now, not {self.limit}")
+        kvs = cast(Range, answer.responses[0]).kvs
+        for kv in kvs:
+            if not kv.value.isdigit():
+                raise ValueError(f"name of {self.what} is used for something else: {kv.key!r} has no limit for a value")
+        theirs = " or ".join(sorted({kv.value.decode() for kv in kvs} - {self.value.decode()}))
+        wanted = theirs or "another"
+        raise ValueError(f"limit of {self.what} must be {wanted}, as of all who contend for it now, not {self.limit}")
 
     async def _ahead(self, place: Place) -> Optional[Ahead]:
         found = await self._etcd.get(

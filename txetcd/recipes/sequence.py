@@ -38,7 +38,7 @@ class Sequence:
 
     def __init__(self, etcd: Etcd, name: bytes, *, block: int = 1) -> None:
         self._etcd = etcd
-        self.name = check_name(name)
+        self.name = check_name("name", name)
         self._block = check_int("block", block, minimum=1)
         self._turn = DeferredLock()
         self._reserved = range(0)

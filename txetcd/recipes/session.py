@@ -12,9 +12,9 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .._check import check_int, what_came
+from .._check import what_came
 from ..errors import Error, Expired, SessionExpired
-from ..lease import MAX_TIME_TO_LIVE, Lease
+from ..lease import Lease, check_time_to_live
 from ._etcd import Etcd
 
 TIME_TO_LIVE = 60
@@ -47,7 +47,7 @@ class Session:
 
     def __init__(self, etcd: Etcd, time_to_live: int = TIME_TO_LIVE) -> None:
         self._etcd = etcd
-        self._time_to_live = check_int("time_to_live", time_to_live, minimum=1, maximum=MAX_TIME_TO_LIVE)
+        self._time_to_live = check_time_to_live("time_to_live", time_to_live)
         self._lease: Optional[Lease] = None
         # what it waits for while it begins
         self._granting: Optional[Deferred[Lease]] = None
@@ -193,3 +193,41 @@ class Session:
             return f"<Session {'BEGINNING' if self._has_begun else 'NEW'}>"
         state = "CLOSED" if self._is_closed else "ALIVE" if self.is_alive else "LOST"
         return f"<Session {self._lease.lease_id:x} {state}>"
+
+
+def check_session(session: object) -> Optional[Session]:
+    """
+    *session*, if it is a session, or ``None``.
+
+    :raises TypeError: for anything else.
+    """
+    if session is None or isinstance(session, Session):
+        return session
+    raise TypeError(f"session must be a Session or None, not {what_came(session)}")
+
+
+def check_begun(session: object) -> Optional[Session]:
+    """
+    As :func:`check_session`, but it must have begun.
+
+    :raises RuntimeError: if it has not.
+    """
+    checked = check_session(session)
+    if checked is not None:
+        # asked for that it raises what it has to say
+        checked.lease  # noqa: B018
+    return checked
+
+
+def lease_of(session: Session, what: str) -> Lease:
+    """
+    The lease of a session that is alive.
+
+    :param what: what it is for, in words (``str``).
+    :raises SessionExpired: if it was lost, or closed.
+    :raises RuntimeError: if it has not begun.
+    """
+    lease = session.lease
+    if not session.is_alive:
+        raise SessionExpired(None, f"{what} cannot be had with {session!r}")
+    return lease

@@ -24,7 +24,7 @@ from ..errors import (
     PreconditionFailed,
 )
 from ..keyset import KeySet
-from ..lease import MAX_TIME_TO_LIVE, Lease
+from ..lease import Lease, check_time_to_live
 from ..ops import Comp, CompCreated, CompModified, CompValue, Op, OpDel, OpGet, OpSet, OpTxn, Transaction
 from ..values import Deleted, Header, KeyValue, Member, Outcome, Range, Revision
 from ._etcd import Etcd
@@ -208,7 +208,7 @@ class Tree:
         check_node_path("path", path)
         check_bytes("value", value)
         if ttl is not None:
-            check_int("ttl", ttl, minimum=1, maximum=MAX_TIME_TO_LIVE)
+            check_time_to_live("ttl", ttl)
         return Deferred.fromCoroutine(self._write(path, value, ttl, comps))
 
     async def _write(self, path: bytes, value: bytes, ttl: Optional[int], comps: list[Comp]) -> Node:
@@ -287,8 +287,8 @@ class Tree:
 
     def add(self, path: bytes, value: bytes, ttl: Optional[int] = None) -> Deferred[Node]:
         """
-        Writes a new file into a directory, under a name that comes behind those of all files that were added before: 20
-        digits, which do not come twice.
+        Writes a new file into a directory, under a name that comes behind those of all files that were added before and
+        are there: 20 digits, which do not come twice, unless a file was added and deleted while this is under way.
 
         :param path: the path of the directory (``bytes``), which need not be there.
         :param value: the value (``bytes``).
@@ -299,7 +299,7 @@ class Tree:
         check_path("path", path)
         check_bytes("value", value)
         if ttl is not None:
-            check_int("ttl", ttl, minimum=1, maximum=MAX_TIME_TO_LIVE)
+            check_time_to_live("ttl", ttl)
         return Deferred.fromCoroutine(self._add(path, value, ttl))
 
     async def _add(self, path: bytes, value: bytes, ttl: Optional[int]) -> Node:
@@ -325,7 +325,7 @@ class Tree:
         raise AssertionError("unreachable")
 
     def _adding(self, node: bytes, value: bytes, lease: Optional[Lease], revision: int) -> Transaction:
-        """Writes it, if nothing behind it was added since that revision: no name comes twice, nor before its time."""
+        """Writes it, if nothing behind it that is there was added since that revision, nor itself."""
         key = self._key(node)
         above = [self._key(one) for one in ancestors(node)]
         behind = KeySet(key, self._key(node.rpartition(SLASH)[0]) + b"/1")

@@ -9,11 +9,9 @@ from types import TracebackType
 from typing import Any, Callable, Optional, Union
 
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .._backoff import ASK_AGAIN
 from .._check import check_bytes
 from ..errors import Error, Expired, OutcomeUnknown, SessionExpired
 from ..keyset import KeySet
@@ -23,8 +21,9 @@ from ..values import Event, KeyValue, Outcome
 from ._etcd import Etcd
 from ._leases import Leases
 from ._name import beside, check_name
-from ._once import OUTAGES, SETTLE, new_token
+from ._once import SETTLE, new_token
 from ._order import PAGE, InOrder
+from ._outages import OUTAGES, again_after
 from ._producers import Putting
 from ._taking import Taking
 from .queue import TIME_TO_LIVE, check_items, count
@@ -119,7 +118,7 @@ class HeldItem:
                 self._is_in_doubt |= error.maybe_applied
                 if not self._is_in_doubt:
                     raise
-            await deferLater(self._etcd.reactor, ASK_AGAIN)
+            await again_after(self._etcd)
 
     def _told(self, outcome: Outcome) -> None:
         self._is_over = True
@@ -201,7 +200,7 @@ class WorkQueue:
     def __init__(
         self, etcd: Etcd, name: bytes, *, session: Optional[Session] = None, time_to_live: int = TIME_TO_LIVE
     ) -> None:
-        self.name = check_name(name)
+        self.name = check_name("name", name)
         self._etcd = etcd
         self._order = InOrder(self.name)
         self._putting = Putting(etcd, self.name)

@@ -617,7 +617,7 @@ class EndTests(StmCase):
             self.transport.asked()
 
     def test_reading_for_nobody(self) -> None:
-        """What a function has not waited for is not read any more, also what waits for its turn; nothing is committed."""
+        """What a function has not waited for is not read any more, also in its queue, and nothing is committed."""
         gotten: list[Deferred[Any]] = []
 
         async def function(stm: STM) -> None:

@@ -4,12 +4,14 @@ Trees, on every server: files and directories, their times to live, and what is 
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import Any, Optional
 
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks
 
 from test.real.base import QUICK, RealCase, on_every_server
 from test.real.test_faults import FaultCase
+from test.real.test_guide import recipes
 from txetcd import Compacted, Node, Timeout, Tree, TreeChanges
 from txetcd._schema import TXN
 from txetcd.errors import (
@@ -394,6 +396,30 @@ class Following(TreeCase):
                 changes.stop()
 
         self.assertEqual((await self.soon(work())).value, b"2")
+
+    async def test_loops_of_the_docs(self: Any) -> None:
+        """They miss nothing, and end with the client."""
+        for snippet in recipes():
+            if "follow_config" not in snippet.code:
+                continue
+            namespace: dict[str, Any] = {}
+            exec(snippet.code, namespace)
+            await self.tree.delete(b"/", recursive=True)
+            seen: list[Any] = []
+            etcd = self.client()
+            looping = namespace["follow_config"](Tree(etcd, self.tree.root), seen.append)
+            following = Deferred.fromCoroutine(looping) if isinstance(looping, Coroutine) else looping
+            await self.until(lambda seen=seen: seen == [None])
+            for name in (b"/config/x", b"/config/y"):
+                await self.tree.set(name, b"1")
+            await self.tree.delete(b"/config", recursive=True)
+            await self.until(lambda seen=seen: len(seen) == 5)
+            told = [(node.key, node.is_deleted) for node in seen[1:]]
+            self.assertEqual(told, [
+                (b"/config/x", False), (b"/config/y", False), (b"/config/x", True), (b"/config/y", True),
+            ])  # fmt: skip
+            await etcd.close()
+            await self.soon(following)
 
     async def test_compacted(self: Any) -> None:
         """It is told, and what there is can be read and followed anew."""

@@ -14,8 +14,8 @@ from test.real.test_faults import FaultCase
 from txetcd import Closed, Expired, Lease, LeaseNotFound, OutcomeUnknown, Timeout, Unavailable
 from txetcd._clock import monotonic
 from txetcd._schema import LEASE_GRANT, LEASE_REVOKE
-from txetcd.client import MAX_TIME_TO_LIVE
 from txetcd.errors import LeaseExist
+from txetcd.lease import MAX_TIME_TO_LIVE
 
 
 class LeaseCase(RealCase):

@@ -89,6 +89,29 @@ class Scenarios(StmCase):
         await running
         self.assertEqual((await self.etcd.get(key)).kvs, [])
 
+    async def test_not_waited_for(self: Any) -> None:
+        """What does not depend on what it has read is refused, also where that is there at once."""
+        key, none = self.key(b"foo"), self.key(b"none")
+
+        async def truth(stm: STM) -> None:
+            if stm.get(none):
+                stm.set(key, b"bar")
+
+        async def nothing(stm: STM) -> None:
+            if stm.get(none) is not None:  # type: ignore[redundant-expr]
+                stm.set(key, b"bar")
+
+        async def right(stm: STM) -> None:
+            if await stm.get(none) is None:
+                stm.set(key, b"bar")
+
+        for prefetch in ([], [none]):
+            await self.assertFailure(self.etcd.atomically(truth, prefetch=prefetch), TypeError)
+            await self.assertFailure(self.etcd.atomically(nothing, prefetch=prefetch), RuntimeError)
+        self.assertEqual((await self.etcd.get(key)).count, 0)
+        await self.etcd.atomically(right)
+        self.assertEqual((await self.etcd.get(key)).count, 1)
+
     async def test_stm_serialize(self: Any) -> None:
         """All that is read is from one revision, while somebody writes all the time."""
         keys = [self.key(b"%d" % number) for number in range(5)]

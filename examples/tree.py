@@ -13,10 +13,11 @@ def main(reactor):
 
     node = yield tree.set(b"/config/colour", b"blue")
     print(node)
-    waiting = tree.wait(b"/config", index=node.index + 1)
+    changes = tree.follow(b"/config", index=node.revision + 1)
     yield tree.set(b"/config/size", b"large", ttl=60)
-    changed = yield waiting
+    changed = yield changes.next()
     print(changed.action, changed.key, changed.value)
+    changes.stop()
 
     for child in (yield tree.children(b"/config")):
         print(child.key, child.value, "has a ttl" if child.ttl else "stays")

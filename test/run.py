@@ -44,9 +44,10 @@ PARTS = 3 if platform.python_implementation() == "PyPy" else 5
 
 #: The real tests that take minutes, the slowest first: each part has some of them, and begins with them.
 SLOWEST = (
-    "test_partition", "test_lease", "test_failover", "test_watch", "test_faults",
-    "test_testing", "test_contention", "test_maintenance", "test_lock", "test_cluster", "test_cli",
-    "test_errors", "test_fire", "test_cancel", "test_examples", "test_guide",
+    "test_partition", "test_lease", "test_failover", "test_watch", "test_contention",
+    "test_contention_once", "test_faults", "test_testing", "test_maintenance", "test_lock",
+    "test_examples", "test_cluster", "test_cli", "test_errors", "test_fire",
+    "test_queue", "test_cancel", "test_guide", "test_workqueue", "test_seed_v2",
 )  # fmt: skip
 
 #: How each line begins that says why a run is no success; they are the last ones, with nothing between them.

@@ -10,13 +10,14 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
 from test.fakes import run
-from test.test_lock import GRANT, ID, KEY, RANGE, TXN, WatchResponse, deleted, entered, found, header, key
+from test.test_lock import GRANT, ID, KEY, RANGE, REVOKE, TXN, WatchResponse, deleted, entered, found, header, key
 from test.test_session import SessionCase
 from txetcd import CompCreated, Lock, OpDel, Session, Transaction
 from txetcd._backoff import ASK_AGAIN
 from txetcd.errors import (
     Closed,
     Expired,
+    LeaseNotFound,
     LockReleased,
     OutcomeUnknown,
     PermissionDenied,
@@ -27,7 +28,7 @@ from txetcd.errors import (
 )
 from txetcd.ops import OpGet
 from txetcd.recipes import _place
-from txetcd.values import KeyValue, Outcome
+from txetcd.values import Deleted, KeyValue, Outcome
 
 MINE = KEY + b".c0ffee00"
 """The key of a lock with a session."""
@@ -65,7 +66,7 @@ class ContestCase(SessionCase):
         self.transport.asked("Txn")
         comps = [CompCreated(MINE, "==", revision)] if revision else []
         self.assertEqual(self.transport.next(TXN).request, Transaction(comps, [OpDel(MINE)]))
-        self.transport.next(TXN).reply(Outcome(True, header(60), []))
+        self.transport.next(TXN).reply(Outcome(True, header(60), [Deleted(1, header(60))]))
         self.transport.asked()
         self.assertEqual(self.transport.live, [])
 
@@ -163,6 +164,17 @@ class SessionTests(ContestCase):
         self.close(self.session)
         self.assert_idle()
 
+    def test_late_while_it_is_taken_back(self) -> None:
+        """It is not known then whether anything is left: the failure that came first says so, and not the deadline."""
+        lock = self.lock()
+        acquiring = lock.acquire(3.0)
+        self.transport.next(TXN).reply(OutcomeUnknown(None, "lost"))
+        self.clock.advance(3)
+        self.assertTrue(self.failureResultOf(acquiring, OutcomeUnknown).value.maybe_applied)
+        self.deleting(revision=0)
+        self.close(self.session)
+        self.assert_idle()
+
     def test_entry_in_doubt(self) -> None:
         """The key is deleted, as it may be there."""
         lock = self.lock()
@@ -172,6 +184,63 @@ class SessionTests(ContestCase):
         self.deleting(revision=0)
         self.failureResultOf(acquiring, OutcomeUnknown)
         self.close(self.session)
+
+    def late(self) -> None:
+        """An entry whose answer was lost, and whose key is not there when it is deleted."""
+        acquiring = self.lock().acquire()
+        self.transport.next(TXN).reply(OutcomeUnknown(None, "lost"))
+        self.transport.next(TXN).reply(Outcome(True, header(60), [Deleted(0, header(60))]))
+        self.failureResultOf(acquiring, OutcomeUnknown)
+        self.transport.asked()
+
+    def test_entry_carried_out_late(self) -> None:
+        """By a server that was suspended: the key is looked for, less and less often, and deleted."""
+        self.late()
+        self.clock.advance(ASK_AGAIN)
+        self.transport.next(RANGE).reply(found())
+        self.clock.advance(2 * ASK_AGAIN)
+        self.transport.next(RANGE).reply(Unavailable(None, "refused"))
+        self.clock.advance(4 * ASK_AGAIN - 0.01)
+        self.transport.asked()
+        self.clock.advance(0.01)
+        self.assertEqual(self.transport.next(RANGE).request, OpGet(MINE))
+        self.transport.next(RANGE).reply(found(key(MINE, 70)))
+        self.transport.next(TXN).reply(OutcomeUnknown(None, "lost"))
+        self.clock.advance(8 * ASK_AGAIN)
+        self.transport.next(RANGE).reply(found(key(MINE, 70)))
+        self.deleting(revision=0)
+        self.close(self.session)
+        self.assert_idle()
+
+    def test_session_lost_as_the_entry_tells(self) -> None:
+        """By the server, before a renewal does."""
+        acquiring = self.lock().acquire()
+        self.transport.next(TXN).reply(LeaseNotFound(5, "etcdserver: requested lease not found"))
+        self.deleting(revision=0)
+        error = self.failureResultOf(acquiring, SessionExpired).value
+        self.assertEqual(str(error), "the session of the lock b'name' was lost while it was waited for")
+        self.close(self.session)
+
+    def test_late_entry_in_doubt(self) -> None:
+        """What is not there may still come: then it is not certain that nothing is left."""
+        for was_there in (True, False):
+            acquiring = self.lock().acquire(3.0)
+            self.clock.advance(3)
+            self.transport.next(TXN).reply(OutcomeUnknown(None, "lost"))
+            self.transport.next(TXN).reply(Outcome(True, header(60), [Deleted(was_there, header(60))]))
+            self.assertEqual(self.failureResultOf(acquiring, Timeout).value.maybe_applied, not was_there)
+            self.close(self.session)
+
+    def test_entry_never_carried_out(self) -> None:
+        """It is looked for as long as the session lasts, or until that is refused."""
+        self.late()
+        self.close(self.session)
+        self.assert_idle()
+        self.late()
+        self.clock.advance(ASK_AGAIN)
+        self.transport.next(RANGE).reply(PermissionDenied(7, "permission denied"))
+        self.close(self.session)
+        self.assert_idle()
 
     def test_release_fails(self) -> None:
         """It is tried again behind the back, unless that cannot help; at most as long as the session lasts."""
@@ -194,6 +263,29 @@ class SessionTests(ContestCase):
         self.cancelled(lock.release())
         self.transport.next(TXN).reply(Unavailable(None, "refused"))
         self.close(self.session)
+        self.assert_idle()
+
+    def test_release_refused_for_now(self) -> None:
+        """A server with too much to do is asked again, as one that cannot be reached."""
+        lock = self.held()
+        released = lock.release()
+        self.transport.next(TXN).reply(TooManyRequests(8, "etcdserver: too many requests"))
+        self.failureResultOf(released, TooManyRequests)
+        self.transport.next(TXN).reply(TooManyRequests(8, "etcdserver: too many requests"))
+        self.clock.advance(ASK_AGAIN)
+        self.deleting()
+        self.close(self.session)
+        self.assert_idle()
+
+    def test_session_closed_in_doubt(self) -> None:
+        """It may be gone, and so it is not held any more."""
+        lock = self.held()
+        closed = self.session.close()
+        self.assertFalse(lock.is_held)
+        self.transport.next(REVOKE).reply(OutcomeUnknown(None, "lost"))
+        self.failureResultOf(closed, OutcomeUnknown)
+        self.assertEqual((lock.is_held, repr(lock)), (False, "<Lock b'name' LOST>"))
+        self.revoked()
         self.assert_idle()
 
     def test_session_lost_while_it_is_held(self) -> None:

@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from test.fakes import run
 from test.test_lock import ID, KEY, RANGE, REVOKE, TXN, WatchResponse, deleted, found, header
 from test.test_session import SessionCase
-from txetcd import CompCreated, Election, KeySet, OpSet, Transaction
+from txetcd import CompCreated, Election, KeySet, OpSet, Session, Transaction
 from txetcd._backoff import ASK_AGAIN
 from txetcd._messages import Acknowledgement
 from txetcd.errors import (
@@ -21,6 +21,7 @@ from txetcd.errors import (
     NotElectionLeader,
     OutcomeUnknown,
     PermissionDenied,
+    SessionExpired,
     Timeout,
     Unavailable,
 )
@@ -177,6 +178,86 @@ class CampaignTests(ElectionCase):
         self.assertEqual(self.transport.next(TXN).request, Transaction([CompCreated(KEY, "==", 18)], [OpDel(KEY)]))
         self.transport.next(TXN).reply(Outcome(True, header(60), []))
         self.successResultOf(resigned)
+        self.close(session)
+
+    def with_session(self) -> tuple[Session, Election]:
+        session = self.begin()
+        return session, Election(self.client, b"name", session=session)
+
+    def deleting(self, revision: int = 20) -> None:
+        """The key is being deleted, and nothing else asked; it succeeds."""
+        self.transport.asked("Txn")
+        wanted = Transaction([CompCreated(KEY, "==", revision)], [OpDel(KEY)])
+        self.assertEqual(self.transport.next(TXN).request, wanted)
+        self.transport.next(TXN).reply(Outcome(True, header(60), []))
+
+    def elected(self, campaigning: Deferred[Election], revision: int) -> None:
+        self.transport.asked("Txn")
+        self.assertEqual(self.transport.next(TXN).request.compare, (CompCreated(KEY, "==", 0),))
+        self.transport.next(TXN).reply(entered(revision, candidate(KEY, revision)))
+        self.assertEqual(self.successResultOf(campaigning).revision, revision)
+
+    def test_same_session_after_resigning_in_doubt(self) -> None:
+        """The key is deleted first, behind the back: or it would be taken over, and deleted then."""
+        session, election = self.with_session()
+        self.elected(election.campaign(b"me"), 20)
+        resigned = election.resign()
+        self.transport.next(TXN).reply(OutcomeUnknown(None, "lost"))
+        self.failureResultOf(resigned, OutcomeUnknown)
+        self.cancelled(election.campaign(b"me"))
+        campaigning = election.campaign(b"me")
+        self.transport.next(TXN).reply(Unavailable(None, "refused"))
+        self.clock.advance(ASK_AGAIN)
+        self.deleting()
+        self.elected(campaigning, 70)
+        self.assertTrue(election.is_leader)
+        self.close(session)
+        self.assert_idle()
+
+    def test_same_session_after_resigning_in_vain(self) -> None:
+        """What cannot be deleted is taken over."""
+        session, election = self.with_session()
+        self.elected(election.campaign(b"me"), 20)
+        resigned = election.resign()
+        self.transport.next(TXN).reply(PermissionDenied(7, "permission denied"))
+        self.failureResultOf(resigned, PermissionDenied)
+        self.elected(election.campaign(b"me"), 20)
+        self.close(session)
+
+    def test_same_session_after_cancelling(self) -> None:
+        """So it is with one that was cancelled, also in a callback of that. Its key is looked up."""
+        session, election = self.with_session()
+        again: list[Deferred[Election]] = []
+        campaigning = election.campaign(b"me")
+        campaigning.addErrback(lambda _: again.append(election.campaign(b"new")))
+        campaigning.cancel()
+        self.transport.asked("Txn")
+        self.transport.next(TXN).reply(entered(20, candidate(KEY, 20)))
+        self.transport.next(RANGE).reply(found(candidate(KEY, 20)))
+        self.deleting()
+        self.elected(again[0], 70)
+        self.close(session)
+        self.assert_idle()
+
+    def test_same_session_after_nothing(self) -> None:
+        """A campaign that was cancelled, and has not written its key."""
+        session, election = self.with_session()
+        self.cancelled(election.campaign(b"me"))
+        campaigning = election.campaign(b"new")
+        self.transport.next(TXN).reply(Unavailable(None, "refused"))
+        self.transport.next(RANGE).reply(found())
+        self.elected(campaigning, 70)
+        self.close(session)
+
+    def test_same_session_is_another_by_now(self) -> None:
+        """The key was deleted meanwhile, and written again by another campaign of the session."""
+        session, election = self.with_session()
+        campaigning = election.campaign(b"me")
+        self.transport.next(TXN).reply(entered(20, candidate(b"name/1", 15)))
+        self.transport.next(RANGE).reply(found())
+        self.transport.next(RANGE).reply(found(candidate(KEY, 30)))
+        self.deleting()
+        self.failureResultOf(campaigning, SessionExpired)
         self.close(session)
 
     def test_misuse(self) -> None:

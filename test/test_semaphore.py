@@ -170,8 +170,7 @@ class LimitTests(SemaphoreCase):
         for kvs, said in (
             ([permit(b"name/1", 15, b"3")], "3"),
             ([permit(b"name/1", 15, b"3"), permit(b"name/2", 16)], "3"),
-            ([permit(b"name/1", 15, b"")], ""),
-            ([permit(b"name/1", 15, b"\xff")], "\ufffd"),
+            (others(15, 16), "another"),
         ):
             refused = Outcome(False, header(20), [Range(kvs, header(19))])
             acquiring = self.acquiring(Outcome(False, header(20), [refused]))
@@ -181,6 +180,16 @@ class LimitTests(SemaphoreCase):
                 str(error),
                 f"limit of the semaphore b'name' must be {said}, as of all who contend for it now, not 2",
             )
+
+    def test_no_semaphore(self) -> None:
+        """Keys of a lock, as that takes the same name."""
+        for value in (b"", b"\xff"):
+            refused = Outcome(False, header(20), [Range([*others(15), permit(b"name/1", 16, value)], header(19))])
+            acquiring = self.acquiring(Outcome(False, header(20), [refused]))
+            self.revoked()
+            error = self.failureResultOf(acquiring, ValueError).value
+            wanted = "name of the semaphore b'name' is used for something else: b'name/1' has no limit for a value"
+            self.assertEqual(str(error), wanted)
 
     def test_misuse(self) -> None:
         limits: list[Any] = [(0, ValueError), (-1, ValueError), (10_001, ValueError), ("2", TypeError), (1., TypeError)]

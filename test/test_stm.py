@@ -375,6 +375,32 @@ class ConflictTests(StmCase):
         self.assertEqual(self.successResultOf(done), "swapped")
 
 
+def by_truth(stm: STM) -> None:
+    if stm.get(b"none"):
+        stm.set(A, b"x")
+
+
+def by_absence(stm: STM) -> None:
+    if stm.get(A) is None:  # type: ignore[comparison-overlap]
+        stm.set(A, b"x")
+    stm.set(B, b"x")
+
+
+async def by_value(stm: STM) -> None:
+    stored = stm.stored(A)
+    if stored != await stm.get(B):  # type: ignore[comparison-overlap]
+        stm.set(A, b"x")
+
+
+async def of_its_own(stm: STM) -> None:
+    stm.set(A, b"x")
+    stm.get(A)
+
+
+def gathering(stm: STM) -> None:
+    gatherResults([stm.get(A)], consumeErrors=True).addErrback(lambda _: None)
+
+
 class FunctionTests(StmCase):
     """What it may be, and what it may do."""
 
@@ -424,6 +450,50 @@ class FunctionTests(StmCase):
         done = self.client.atomically(swap)
         self.transport.next(TXN).reply(PermissionDenied(7, "etcdserver: permission denied"))
         self.failureResultOf(done, PermissionDenied)
+        self.transport.asked()
+
+    def test_not_waited_for(self) -> None:
+        """What is written would not depend on what was read: it is refused, and the read ended."""
+        cases: list[tuple[Callable[[STM], Any], type[Exception], str]] = [
+            (by_truth, TypeError, "stm.get(b'none') is a Deferred, and not yet what it fires with: it lacks"),
+            (by_absence, RuntimeError, "the function is done, and has not waited for stm.get(b'a'): it lacks"),
+            (by_value, RuntimeError, "the function is done, and has not waited for stm.stored(b'a'): it lacks"),
+            (of_its_own, RuntimeError, "the function is done, and has not waited for stm.get(b'a'): it lacks"),
+            (gathering, RuntimeError, "the function is done, and has not waited for stm.get(b'a'): it lacks"),
+        ]
+        for function, kind, text in cases:
+            for prefetch in ([], [A, B, b"none"]):
+                if function is gathering and prefetch:
+                    # it was waited for; that the sum of it was not, nobody can see
+                    continue
+                done = self.client.atomically(function, prefetch=prefetch)
+                while self.transport.waiting:
+                    self.answer()
+                error = self.failureResultOf(done, kind).value
+                self.assertEqual((str(error)[: len(text)], type(error)), (text, kind))
+                self.assertTrue(str(error).endswith(": it lacks 'await', or 'yield'"))
+                self.transport.asked()
+                self.assertEqual((self.values(), self.store.revision), ([b"1", b"2"], 3))
+
+    def test_not_waited_for_and_failed(self) -> None:
+        """What the function raises counts; and a read that it has caught the failure of was waited for."""
+
+        async def caught(stm: STM) -> str:
+            try:
+                await stm.get(A)
+            except PermissionDenied:
+                pass
+            return "caught"
+
+        done = self.client.atomically(caught)
+        self.transport.next(TXN).reply(PermissionDenied(7, "etcdserver: permission denied"))
+        self.assertEqual(self.successResultOf(done), "caught")
+
+        def failing(stm: STM) -> None:
+            stm.get(A)
+            raise KeyError("no")
+
+        self.failureResultOf(self.client.atomically(failing), KeyError)
         self.transport.asked()
 
     def test_commit_is_refused(self) -> None:
@@ -545,6 +615,42 @@ class EndTests(StmCase):
             self.clock.advance(3)
             self.assertEqual(self.failureResultOf(done, Timeout).value.maybe_applied, maybe_applied)
             self.transport.asked()
+
+    def test_reading_for_nobody(self) -> None:
+        """What a function has not waited for is not read any more, also in its queue, and nothing is committed."""
+        gotten: list[Deferred[Any]] = []
+
+        async def function(stm: STM) -> None:
+            stm.set(A, await stm.get(A) or b"")
+            gotten.extend([stm.get(B), stm.get(C)])
+
+        done = self.client.atomically(function)
+        self.answer()
+        self.failureResultOf(done, RuntimeError)
+        self.transport.asked()
+        self.assertEqual([self.successResultOf(one) for one in gotten], [None, None])
+
+    def test_reading_fails(self) -> None:
+        """Nothing can have been applied, whichever read it is, and whatever becomes of it."""
+        for reads in (1, 2):
+            for error in (OutcomeUnknown(None, "lost"), Timeout("late", True), Closed("closed", True)):
+                done = self.client.atomically(lambda stm: stm.get(A))
+                self.answer(reads - 1)
+                self.transport.next(TXN).reply(error)
+                reason = self.failureResultOf(done).value
+                wanted = Unavailable if isinstance(error, OutcomeUnknown) else type(error)
+                self.assertEqual((type(reason), reason.maybe_applied), (wanted, False))
+
+    def test_reading_again_fails(self) -> None:
+        """So it is after a conflict."""
+        done = self.client.atomically(swap, prefetch=[A, B])
+        for _ in range(2):
+            self.answer()
+            self.store.write(OpSet(A, b"other"))
+        self.answer()
+        self.clock.advance(1)
+        self.lose(False)
+        self.assertFalse(self.failureResultOf(done, Unavailable).value.maybe_applied)
 
     def test_too_late_to_settle(self) -> None:
         done = self.client.atomically(swap, timeout=3, prefetch=[A, B])
@@ -816,6 +922,6 @@ class CountProperties(SynchronousTestCase):
         if result is None:
             return 1, 1
         assert isinstance(result, Failure)
-        # a read whose answer was lost fails like that, too, as the fake does not ask again
-        result.trap(OutcomeUnknown, Failed)
+        # a read whose answer was lost, as the fake does not ask again
+        result.trap(OutcomeUnknown, Failed, Unavailable)
         return (0, 1) if result.check(OutcomeUnknown) else (0, 0)

@@ -15,8 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from test.fakes import Case, fake_client
 from test.properties import PROPERTY
 from test.store import Store
-from txetcd import Client, KeySet, KeyValue, Node, OpGet, OpSet, Tree
+from txetcd import Client, KeySet, KeyValue, Node, OpGet, OpSet, Tree, TreeChanges
 from txetcd import lease as lease_module
+from txetcd._backoff import ASK_AGAIN
 from txetcd._messages import (
     LeaseTimeToLiveRequest,
     MemberListResponse,
@@ -25,6 +26,7 @@ from txetcd._messages import (
 from txetcd._schema import LEASE_REVOKE, LEASE_TIME_TO_LIVE, MEMBER_LIST, RANGE, TXN
 from txetcd.errors import (
     Closed,
+    Compacted,
     DirectoryNotEmpty,
     Error,
     LeaseNotFound,
@@ -34,6 +36,7 @@ from txetcd.errors import (
     OutcomeUnknown,
     PermissionDenied,
     PreconditionFailed,
+    Timeout,
     Unavailable,
 )
 from txetcd.recipes import tree as tree_module
@@ -117,6 +120,12 @@ class ReadTests(TreeCase):
         self.answer()
         self.transport.next(LEASE_TIME_TO_LIVE).reply(PermissionDenied(7, "no"))
         self.failed(getting, PermissionDenied)
+
+    def test_answer_lost(self) -> None:
+        """It is only a read."""
+        getting = self.tree.get(b"/a")
+        self.transport.next(TXN).reply(Timeout("late", True))
+        self.assertFalse(self.failureResultOf(getting, Timeout).value.maybe_applied)
 
     def test_directory(self) -> None:
         self.put(b"/d/b", b"/d/a/x", b"/d/_h", b"/d/_i/x", b"/d/")
@@ -292,7 +301,9 @@ class DeleteTests(TreeCase):
         self.assertTrue(self.done(self.tree.test_and_delete(b"/a", b"a", previous_index=2)).is_deleted)
 
 
-class WaitTests(TreeCase):
+class WatchCase(TreeCase):
+    """What happens is told."""
+
     def event(self, type: str, key: bytes, revision: int, lease: int = 0) -> WatchResponse:
         previous = KeyValue(key, b"before", 1, 2, 2)
         kv = KeyValue(key, b"now", 2, 2, revision, lease) if type == "put" else KeyValue(key, mod_revision=revision)
@@ -305,14 +316,20 @@ class WaitTests(TreeCase):
                 if all(event.key in stream.request.key for event in message.events):
                     stream.say(message)
 
+    def started(self) -> None:
+        self.say(WatchResponse(Header(revision=5), created=True))
+
+
+class WaitTests(WatchCase):
     def begin(self, *arguments: Any, **options: Any) -> Deferred[Node]:
         waiting = self.tree.wait(*arguments, **options)
         self.run_out()
-        self.say(WatchResponse(Header(revision=5), created=True))
+        self.started()
         return waiting
 
     def test_file(self) -> None:
         waiting = self.begin(b"/a", index=3)
+        self.assertEqual([stream.request.key for stream in self.transport.live], [KeySet(b"r/a", b"r/a0")])
         self.assertEqual({stream.request.start_revision for stream in self.transport.live}, {3})
         self.say(self.event("put", b"r/a", 7))
         node = self.successResultOf(waiting)
@@ -342,7 +359,7 @@ class WaitTests(TreeCase):
         self.say(self.event("put", b"r/a", 7, lease=7))
         self.transport.next(LEASE_TIME_TO_LIVE).reply(Unavailable(None, "nobody there"))
         self.assert_pending(waiting)
-        self.clock.advance(tree_module.ASK_AGAIN)
+        self.clock.advance(ASK_AGAIN)
         self.assertEqual(self.done(waiting).ttl, 30)
 
     def test_closed(self) -> None:
@@ -354,6 +371,177 @@ class WaitTests(TreeCase):
         waiting = self.begin(b"/")
         self.cancelled(waiting)
         self.assertEqual(self.transport.live, [])
+
+
+class FollowTests(WatchCase):
+    """Every change, and how far one is."""
+
+    def follow(self, path: bytes = b"/d", recursive: bool = True, index: Optional[int] = 6) -> TreeChanges:
+        changes = self.tree.follow(path, recursive, index=index)
+        self.started()
+        return changes
+
+    def deleted(self, revision: int, *keys: bytes) -> WatchResponse:
+        """At once."""
+        events = [Event("delete", KeyValue(key, mod_revision=revision), KeyValue(key, b"", 1, 2, 2)) for key in keys]
+        return WatchResponse(Header(revision=revision), events=events)
+
+    def test_several_of_one_revision(self) -> None:
+        changes = self.follow()
+        self.assertEqual(changes.revision, 5)
+        self.say(self.deleted(7, b"r/d/x", b"r/d/_h", b"r/d/y"))
+        self.say(self.event("put", b"r/d/x", 8))
+        seen = [self.successResultOf(changes.next()) for _ in range(2)]
+        self.assertEqual([(node.key, node.is_deleted, node.revision) for node in seen], [
+            (b"/d/x", True, 7), (b"/d/y", True, 7),
+        ])  # fmt: skip
+        self.assertEqual([node.previous.revision for node in seen if node.previous], [6, 6])
+        node = self.successResultOf(changes.next())
+        self.assertEqual((node.key, node.value, node.revision), (b"/d/x", b"now", 8))
+        self.assert_pending(waiting := changes.next())
+        self.say(self.event("put", b"r/d/z", 9))
+        self.assertEqual(self.successResultOf(waiting).key, b"/d/z")
+        changes.stop()
+
+    def test_revision(self) -> None:
+        """Where to go on: some may come again, and none is missed."""
+        changes = self.follow(index=None)
+        self.assertEqual(changes.revision, 5)
+        self.say(self.deleted(7, b"r/d/x", b"r/d/y"))
+        revisions = []
+        for _ in range(2):
+            self.successResultOf(changes.next())
+            revisions.append(changes.revision)
+        self.assertEqual(revisions, [6, 7])
+        self.say(self.event("put", b"r/d/z", 9, lease=7))
+        waiting = changes.next()
+        self.assertEqual(changes.revision, 8)
+        changes.stop()
+        self.failureResultOf(waiting, Closed)
+        self.assertEqual(changes.revision, 8)
+
+    def test_what_is_followed(self) -> None:
+        """One range, so that the order is certain; what is in it and is not meant is left out."""
+        cases = [
+            (b"/d", True, KeySet(b"r/d", b"r/d0"), [b"/d", b"/d", b"/d/x"]),
+            (b"/d", False, KeySet(b"r/d", b"r/d/\x00"), [b"/d", b"/d"]),
+            (b"/", True, KeySet(b"r/", b"r0"), [b"/d", b"/d-", b"/d", b"/d/x"]),
+            (b"/", False, KeySet(b"r/", b"r/\x00"), []),
+            (b"/_h", True, KeySet(b"r/_h", b"r/_h0"), [b"/_h"]),
+        ]
+        keys = [b"r/d", b"r/d-", b"r/d/", b"r/d/_h", b"r/d/x", b"r/_h"]
+        for path, is_deep, wanted, shown in cases:
+            changes = self.follow(path, is_deep)
+            (stream,) = self.transport.live
+            request = stream.request
+            self.assertEqual((request.key, request.start_revision, request.progress_notify), (wanted, 6, True))
+            for revision, key in enumerate(keys, 7):
+                self.say(self.event("put", key, revision))
+            seen = [self.successResultOf(changes.next()).key for _ in shown]
+            self.assertEqual(seen, shown)
+            self.assert_pending(waiting := changes.next())
+            changes.stop()
+            self.failureResultOf(waiting, Closed)
+            self.assertEqual(self.transport.live, [])
+
+    def test_cancelled(self) -> None:
+        """Nothing is lost, whatever it waits for; and who comes second has the second."""
+        self.seconds = {7: 30}
+        changes = self.follow()
+        first, second, third = (changes.next() for _ in range(3))
+        self.cancelled(second)
+        self.cancelled(first)
+        self.say(self.event("put", b"r/d/x", 7, lease=7), self.event("put", b"r/d/y", 8))
+        asking = self.transport.next(LEASE_TIME_TO_LIVE)
+        self.cancelled(third)
+        self.assertTrue(asking.is_cancelled)
+        again, after = changes.next(), changes.next()
+        self.assertEqual((self.done(again).key, self.done(after).key), (b"/d/x", b"/d/y"))
+        changes.stop()
+
+    def test_loop(self) -> None:
+        """It ends when it is stopped, and when the client is closed."""
+        self.seconds = {7: 30}
+        seen: list[bytes] = []
+
+        async def loop(changes: TreeChanges) -> str:
+            async with changes as entered:
+                async for node in entered:
+                    seen.append(node.key)
+            return "over"
+
+        def close(_: TreeChanges) -> None:
+            self.client.close()
+
+        for stop, lease in ((TreeChanges.stop, 0), (TreeChanges.stop, 7), (close, 7)):
+            changes = self.tree.follow(b"/d")
+            looping = Deferred.fromCoroutine(loop(changes))
+            self.started()
+            self.say(self.event("put", b"r/d/x", 7), self.event("put", b"r/d/y", 8, lease))
+            stop(changes)
+            self.assertEqual(self.successResultOf(looping), "over")
+            self.transport.asked()
+            self.assertEqual(self.transport.live, [])
+        self.assertEqual(seen, [b"/d/x", b"/d/y", b"/d/x", b"/d/x"])
+
+    def test_entered(self) -> None:
+        """When the server watches; with an index at once."""
+        changes = self.tree.follow(b"/d", index=3)
+        self.assertIs(self.successResultOf(Deferred.fromCoroutine(changes.__aenter__())), changes)
+        changes.stop()
+        changes = self.tree.follow(b"/d")
+        entering = Deferred.fromCoroutine(changes.__aenter__())
+        self.assert_pending(entering)
+        self.cancelled(entering)
+        self.assertEqual(self.transport.live, [])
+
+    def test_compacted(self) -> None:
+        changes = self.follow(index=3)
+        for stream in self.transport.live:
+            stream.say(WatchResponse(Header(revision=9), canceled=True, compact_revision=8))
+        for _ in range(2):
+            self.failureResultOf(changes.next(), Compacted)
+        self.assertIn("<TreeChanges STOPPED b'/d' revision=2>", repr(changes))
+        changes.stop()
+
+
+class RevisionTests(TreeCase):
+    """Of which revision a node is told: to follow it from there."""
+
+    def test_read(self) -> None:
+        self.put(b"/d/x", b"/f", b"/other")
+        node = self.done(self.tree.get(b"/d", recursive=True))
+        self.assertEqual((node.revision, node.index, node.children[0].revision, node.children[0].index), (4, 0, 4, 2))
+        self.assertEqual(self.done(self.tree.get(b"/f")).revision, 4)
+        self.assertEqual(self.done(self.tree.get(b"/")).revision, 4)
+        # it is no property of the node
+        self.assertEqual(Node("get", b"/a", revision=1), Node("get", b"/a", revision=2))
+
+    def test_write(self) -> None:
+        writes: list[Callable[[], Deferred[Node]]] = [
+            lambda: self.tree.set(b"/a", b"1"),
+            lambda: self.tree.set(b"/a", b"2"),
+            lambda: self.tree.atomic_update(b"/a", lambda value: value),
+            lambda: self.tree.delete(b"/a"),
+            lambda: self.tree.make_directory(b"/d"),
+            lambda: self.tree.add(b"/q", b""),
+            lambda: self.tree.delete(b"/q", recursive=True),
+        ]
+        for revision, write in enumerate(writes, 2):
+            node = self.done(write())
+            before = None if node.previous is None else node.previous.revision
+            self.assertEqual((node.revision, node.index, before or revision - 1), (revision, revision, revision - 1))
+
+    def test_nothing(self) -> None:
+        self.put(b"/other")
+        calls: list[Callable[[], Deferred[Any]]] = [
+            lambda: self.tree.get(b"/a"),
+            lambda: self.tree.delete(b"/a"),
+            lambda: self.tree.delete(b"/a", recursive=True),
+            lambda: self.tree.test_and_set(b"/a", b"", b""),
+        ]
+        for call in calls:
+            self.assertEqual(self.failed(call(), NodeNotFound).revision, 2)
 
 
 class InputTests(TreeCase):
@@ -392,6 +580,9 @@ class InputTests(TreeCase):
             (lambda: tree.make_directory(b"/"), ValueError, "path must not be the root"),
             (lambda: tree.wait(b"/a", timeout=-1), ValueError, "timeout must be a positive number of seconds"),
             (lambda: tree.wait(b"/a", index=-1), ValueError, "index must be between 0"),
+            (lambda: tree.follow("/a"), TypeError, "path must be bytes, not str"),
+            (lambda: tree.follow(b"/a", index=-1), ValueError, "index must be between 0"),
+            (lambda: tree.follow(b"/a", 1), TypeError, "recursive must be bool, not int"),
         ]
         for call, kind, text in cases:
             error = self.assertRaises(kind, call)
@@ -431,8 +622,8 @@ class ListingProperties(SynchronousTestCase):
             found = [kv for kv in kvs if kv.key in rest]
             read += found[:size]
             rest = rest_of(b"r/", read[-1].key, is_deep) if len(found) > size else None
-        whole = directory_node(b"/", b"r/", kvs, {}, is_deep)
-        self.assertEqual(directory_node(b"/", b"r/", read, {}, is_deep), whole)
+        whole = directory_node(b"/", b"r/", kvs, {}, 9, is_deep)
+        self.assertEqual(directory_node(b"/", b"r/", read, {}, 9, is_deep), whole)
         shown = {child.key for child in whole if not child.is_directory}
         self.assertEqual(shown, {path for path in paths if path.count(b"/") == 1 and not is_hidden(path)})
         if is_deep:

@@ -45,6 +45,7 @@ from .ops import (
     Transaction,
 )
 from .recipes._tree import Node
+from .recipes._treechanges import TreeChanges
 from .recipes.barrier import Barrier
 from .recipes.counter import Counter
 from .recipes.double_barrier import DoubleBarrier
@@ -164,6 +165,7 @@ __all__ = [
     "Timeout",
     "Transaction",
     "Tree",
+    "TreeChanges",
     "Unavailable",
     "Unimplemented",
     "User",

@@ -637,7 +637,8 @@ class Client:
         :param prefetch: keys that are read at the beginning, together (list of ``bytes``).
         :param attempts: how often the function is called at the most (``int``).
         :param timeout: seconds for all of it, or ``None`` to be done with the *attempts*.
-        :returns: a Deferred that fires with what the function returns. It fails with what the function raises;
+        :returns: a Deferred that fires with what the function returns. It fails with what the function raises; with
+            ``RuntimeError`` if it was done before what it reads by its view was there, or has not waited for that;
             with :class:`~txetcd.Failed` if others have written the same keys in all *attempts*;
             :class:`~txetcd.OutcomeUnknown` if it was committed, perhaps, and that cannot be told;
             :class:`~txetcd.Timeout`, with ``maybe_applied`` if it was being committed; or as every call. Cancelling it

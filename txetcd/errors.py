@@ -706,7 +706,14 @@ class TreeError(Error):
 
 
 class NodeNotFound(TreeError, KeyError):
-    """There is no such node."""
+    """
+    There is no such node.
+
+    :ivar revision: the revision of the store at which it was not there (``int``), or ``None`` where that is not known:
+        ``tree.follow(path, index=error.revision + 1)`` tells when it comes.
+    """
+
+    revision: Optional[int] = None
 
 
 class NotFile(TreeError):

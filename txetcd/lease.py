@@ -474,7 +474,7 @@ def is_left(lease: Lease) -> bool:
     return lease._core.is_left
 
 
-def _is_given_back(lease: Lease) -> bool:
+def is_given_back(lease: Lease) -> bool:
     """Whether its owner has revoked it, whatever came of that, and not kept it alive again."""
     return lease._core.is_given_back
 
@@ -516,7 +516,7 @@ class _Granting:
         self._sent_at = self._seconds()
         self._deadline = 0.0
         self._result = ContextDeferred[Lease](
-            lambda result: result.errback(CancelledError()), Lease.revoke, _is_given_back
+            lambda result: result.errback(CancelledError()), Lease.revoke, is_given_back
         )
 
     def ask(self, timeout: Optional[float]) -> ContextDeferred[Lease]:

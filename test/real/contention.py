@@ -18,20 +18,28 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 
+from test.real.base import on_every_server
 from test.real.contender import TIME_TO_LIVE
 from test.real.independent import Independent
 from test.real.test_cluster import ClusterCase
+from test.servers import NEWEST
 from txetcd import Error
 from txetcd.testing import EtcdFailed, EtcdProcess, FaultyProxy, History
 from txetcd.testing._cluster import together
 
 SECONDS = float(os.environ.get("TXETCD_TEST_CONTEND_SECONDS", "8"))
-"""How long it goes on; each fault happens once at least."""
+"""How long it goes on; each fault happens once at least. 0 for not at all."""
 
 SEED = int(os.environ.get("TXETCD_TEST_CONTEND_SEED", "1"))
 """For what they do, and what happens."""
 
 CONTENDERS = 5
+
+
+def on_newest_server_for_seconds() -> Callable[[type], None]:
+    """As :func:`test.real.base.on_newest_server`, if it goes on for any time."""
+    return on_every_server(lambda server: server is NEWEST and SECONDS > 0)
+
 
 EXPIRY = TIME_TO_LIVE + 2.5
 """Seconds after which a lease that is not renewed is gone, as a rule: etcd looks twice in a second."""

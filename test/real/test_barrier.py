@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from test.real.base import RealCase, on_every_server, on_every_server_at_length
+from test.real.base import RealCase, on_every_server_at_length
 from test.real.test_cluster import ClusterCase
 from test.real.test_watch_scenarios import ScenarioCase
 from txetcd import AlreadyExists, Barrier, Session, Timeout
@@ -16,7 +16,7 @@ from txetcd import AlreadyExists, Barrier, Session, Timeout
 WAITERS = 5
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Held(RealCase):
     """The scenarios of etcd's own tests, by their names, and what else there is."""
 
@@ -65,7 +65,7 @@ class Held(RealCase):
         await self.assertFailure(Barrier(self.client(), self.key(b"gate")).wait(0.2), Timeout)
 
 
-@on_every_server()
+@on_every_server_at_length()
 class CutOff(ScenarioCase):
     """What happens while nothing is heard."""
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from test.real.base import on_every_server_at_length
 from test.real.contender import LIMIT, NAME, RESOURCE
-from test.real.contention import ContentionCase
+from test.real.contention import ContentionCase, on_newest_server_for_seconds
 from txetcd import KeySet
 from txetcd.testing import History, LockRecord
 from txetcd.testing.lockcheck import Contender, contenders
@@ -95,7 +94,7 @@ class Holders(ContentionCase):
         self.sum_up(", ".join(told))
 
 
-@on_every_server_at_length()
+@on_newest_server_for_seconds()
 class LockContention(Holders):
     """A lock."""
 
@@ -106,7 +105,7 @@ class LockContention(Holders):
         self.sum_up_holders(record, f"and {self.outside()} outside")
 
 
-@on_every_server_at_length()
+@on_newest_server_for_seconds()
 class ElectionContention(Holders):
     """An election: never two leaders for one fencing revision, whoever looks."""
 
@@ -122,7 +121,7 @@ class ElectionContention(Holders):
         self.sum_up_holders(record, f"and {self.outside()} outside", f"{len(seen)} leaders were seen")
 
 
-@on_every_server_at_length()
+@on_newest_server_for_seconds()
 class SemaphoreContention(Holders):
     """A semaphore: never more than its limit."""
 
@@ -134,7 +133,7 @@ class SemaphoreContention(Holders):
         self.sum_up_holders(await self.check_holders())
 
 
-@on_every_server_at_length()
+@on_newest_server_for_seconds()
 class ReadWriteLockContention(Holders):
     """A lock of readers and writers: a writer is alone, and nobody overtakes it."""
 

@@ -9,9 +9,8 @@ import json
 from typing import Any
 
 from test.once import Queued, complaints, fates, increments, transfers
-from test.real.base import on_every_server_at_length
 from test.real.contender import ACCOUNTS, NAME, RESOURCE, account_of
-from test.real.contention import ContentionCase
+from test.real.contention import ContentionCase, on_newest_server_for_seconds
 from txetcd import KeySet, OpSet, Transaction
 from txetcd.testing import History, LockRecord
 
@@ -25,7 +24,7 @@ class OnceCase(ContentionCase):
         return complaints(happened, fates(reported for _, reported in self.reports))
 
 
-@on_every_server_at_length()
+@on_newest_server_for_seconds()
 class CounterContention(OnceCase):
     """A counter: the sum is preserved."""
 
@@ -37,7 +36,7 @@ class CounterContention(OnceCase):
         self.sum_up(f"{len(happened)} times something was added")
 
 
-@on_every_server_at_length()
+@on_newest_server_for_seconds()
 class SequenceContention(ContentionCase):
     """A sequence: no number comes twice."""
 
@@ -50,7 +49,7 @@ class SequenceContention(ContentionCase):
         self.sum_up(f"{len(numbers)} numbers of {max(numbers)}")
 
 
-@on_every_server_at_length()
+@on_newest_server_for_seconds()
 class STMContention(OnceCase):
     """``etcd.atomically()``: what ten clients transfer between ten accounts leaves the total as it is, at any time."""
 
@@ -78,7 +77,7 @@ class Queues(OnceCase):
         return queued, history
 
 
-@on_every_server_at_length()
+@on_newest_server_for_seconds()
 class QueueContention(Queues):
     """A queue: each item once, in order."""
 
@@ -96,7 +95,7 @@ class QueueContention(Queues):
         self.sum_up(f"{len(queued.put)} items put, {len(taken)} taken, {len(queued.gone) - len(taken)} died")
 
 
-@on_every_server_at_length()
+@on_newest_server_for_seconds()
 class WorkQueueContention(Queues):
     """A work queue: each item at least once, none is lost, and nobody works on it who does not hold it."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from test.real.base import RealCase, on_every_server
+from test.real.base import RealCase, on_every_server_at_length
 from test.real.test_faults import FaultCase
 from txetcd import Backoff, Counter, Error, KeySet, Sequence
 from txetcd._schema import TXN
@@ -23,7 +23,7 @@ class CounterCase(RealCase):
         self.addCleanup(self.etcd.delete, KeySet(b"__" + self.name, prefix=True))
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Counting(CounterCase):
     """Everybody at the same time."""
 
@@ -53,7 +53,7 @@ class Counting(CounterCase):
         self.assertEqual((len(block), set(block) & set(asked)), (10, set()))
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Cut(CounterCase, FaultCase):
     """Answers are lost."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import deferLater
 
-from test.real.base import RealCase, on_every_server, on_every_server_at_length
+from test.real.base import RealCase, on_every_server_at_length
 from test.real.test_cluster import ClusterCase
 from txetcd import DoubleBarrier, Session
 from txetcd.errors import SessionExpired, TooManyClients
@@ -41,7 +41,7 @@ class MeetingCase(RealCase):
         return [kv.key for kv in (await self.etcd.get(self.keys())).kvs]
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Meeting(MeetingCase):
     """The scenarios of etcd's own tests, by their names, and what else there is."""
 

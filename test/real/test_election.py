@@ -8,10 +8,23 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from test.real.base import RealCase, on_every_server
+from test.real.base import RealCase, on_every_server_at_length
 from test.real.test_auth import AuthCase
+from test.real.test_faults import FaultCase
 from test.real.test_interop import InteropCase, Running
-from txetcd import Election, Expired, KeySet, OpSet, PermissionDenied, Session, Timeout, Transaction
+from txetcd import (
+    Election,
+    Expired,
+    KeySet,
+    OpSet,
+    OutcomeUnknown,
+    PermissionDenied,
+    Session,
+    Timeout,
+    Transaction,
+    Unavailable,
+)
+from txetcd._schema import TXN
 from txetcd.errors import NoElectionLeader, NotElectionLeader, SessionExpired
 
 
@@ -52,7 +65,7 @@ class ElectionCase(RealCase):
         await self.post("/v3/lease/revoke", {"ID": str(lease_id)})
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Elections(ElectionCase):
     """Those of etcd's own tests, by their names, and ours."""
 
@@ -257,7 +270,7 @@ class Elections(ElectionCase):
         await election_lost
 
 
-@on_every_server()
+@on_every_server_at_length()
 class WithAuth(AuthCase):
     """Somebody who may do no more than what an election takes."""
 
@@ -273,7 +286,7 @@ class WithAuth(AuthCase):
         self.assertEqual(await self.root.leases(), [])
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Restarted(ElectionCase):
     """The server goes, and comes back."""
 
@@ -297,7 +310,26 @@ class Restarted(ElectionCase):
         await election.resign()
 
 
-@on_every_server()
+@on_every_server_at_length()
+class CutOff(FaultCase):
+    """What is in doubt."""
+
+    async def test_campaign_after_resigning_in_doubt(self: Any) -> None:
+        """In the same session: the key is deleted first, and not after it was taken over."""
+        name = self.key(b"election")
+        async with Session(self.away, 600) as session:
+            election = await Election(self.away, name, session=session).campaign(b"one")
+            before = election.revision
+            self.proxy.cut_request(count=2, where=self.asks(TXN))
+            reason = await self.assertFailure(election.resign(), OutcomeUnknown, Unavailable)
+            self.assertIn("KV.Txn", str(reason))
+            await self.soon(election.campaign(b"two"))
+            self.assertGreater(election.revision, before)
+            leader = await Election(self.etcd, name).leader()
+            self.assertEqual((leader.create_revision, leader.value), (election.revision, b"two"))
+
+
+@on_every_server_at_length()
 class Etcdctl(ElectionCase, InteropCase):
     """``etcdctl elect`` and ours are one queue."""
 

@@ -19,6 +19,7 @@ from txetcd import (
     Lock,
     OpSet,
     OutcomeUnknown,
+    Session,
     Timeout,
     Transaction,
     Unavailable,
@@ -492,3 +493,25 @@ class CutOff(FaultCase, LockCase):
         await self.assertFailure(running, CancelledError)
         await (await self.soon(waiting)).release()
         self.assertEqual(await self.etcd.leases(), [])
+
+    async def test_entry_carried_out_late(self: Any) -> None:
+        """
+        With a session, by a server that was suspended until the key was deleted already: it is deleted once more, long
+        before the session ends.
+        """
+        name = self.key(b"mylock")
+        asked: list[Transaction] = []
+        transact = self.away.transact
+
+        def recorded(txn: Transaction, *rest: Any, **options: Any) -> Any:
+            asked.append(txn)
+            return transact(txn, *rest, **options)
+
+        self.patch(self.away, "transact", recorded)
+        async with Session(self.away, 600) as session:
+            self.proxy.cut_request(1, count=1, where=self.asks(TXN))
+            await self.assertFailure(Lock(self.away, name, session=session).acquire(), OutcomeUnknown)
+            self.assertEqual(await self.queue(name), [])
+            self.assertTrue((await self.etcd.transact(asked[0])).succeeded)
+            async with self.etcd.lock(name):
+                pass

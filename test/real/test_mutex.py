@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, DeferredQueue, gatherResults
 
-from test.real.base import NATIVE, on_every_server, on_every_server_at_length, on_newest_server
+from test.real.base import NATIVE, on_every_server_at_length, on_newest_server
 from test.real.test_cluster import ClusterCase
 from test.real.test_lock import LockCase
 from txetcd import Client, Lock, OpSet, Session, Timeout, Transaction
@@ -51,7 +51,7 @@ class MutexCase(LockCase):
         await self.until(lambda: self.has_no_new_lease(leases))
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Mutex(MutexCase):
     """On one member."""
 
@@ -152,7 +152,7 @@ class MutexOfCluster(MutexCase, ClusterCase):
         await self.try_all_at_once([self.client(url) for url in self.urls_of(self.cluster)])
 
 
-@on_every_server()
+@on_every_server_at_length()
 class OnASession(LockCase):
     """Several locks on one lease."""
 

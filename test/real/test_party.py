@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from test.real.base import RealCase, on_every_server
+from test.real.base import RealCase, on_every_server_at_length
 from test.real.test_watch_scenarios import ScenarioCase
 from txetcd import Backoff, Client, Party, Session
 from txetcd.errors import Replaced, SessionExpired
@@ -29,7 +29,7 @@ class PartyCase(RealCase):
         await self.until(are_there)
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Members(PartyCase):
     async def test_come_and_go(self: Any) -> None:
         shown: list[list[bytes]] = []
@@ -99,7 +99,7 @@ class Members(PartyCase):
         await self.until_members()
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Outages(ScenarioCase, PartyCase):
     """The server goes, and comes back; and so does the way to it."""
 

@@ -8,7 +8,7 @@ from typing import Any, Callable
 
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
-from test.real.base import RealCase, on_every_server
+from test.real.base import RealCase, on_every_server_at_length
 from test.real.test_faults import FaultCase
 from txetcd import (
     Backoff,
@@ -109,7 +109,7 @@ class _Shared(list):  # type: ignore[type-arg]
         _Shared.total.append(value)
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Queues(QueueCase):
     """As with etcd's own recipes."""
 
@@ -187,7 +187,7 @@ class Queues(QueueCase):
         self.assertEqual([await queue.get(), await queue.get()], [b"1", b"2"])
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Waiting(QueueCase):
     """When there is nothing."""
 
@@ -298,7 +298,7 @@ class Waiting(QueueCase):
         self.assertEqual(await self.soon(getting), b"a")
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Cut(QueueCase, FaultCase):
     """Answers are lost."""
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from test.real.base import RealCase, on_every_server
+from test.real.base import RealCase, on_every_server_at_length
 from txetcd import Instance, OpDel, OpSet, Registry, Transaction
 from txetcd.recipes.registry import encoded
 
@@ -14,7 +14,7 @@ GO = b'{"Op":0,"Addr":"127.0.0.1:2000","Metadata":"\\u003cgo\\u003e"}'
 """As the client of etcd 3.6.5 has written it."""
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Registered(RealCase):
     """The scenarios of etcd's own tests of ``naming``, by their names, and what else there is."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, DeferredQueue, gatherResults
 from twisted.internet.task import deferLater
 
-from test.real.base import NATIVE, RealCase, on_every_server, on_every_server_at_length, on_newest_server
+from test.real.base import NATIVE, RealCase, on_every_server_at_length, on_newest_server
 from test.real.test_cluster import ClusterCase
 from txetcd import Client, OpSet, ReadWriteLock, Semaphore, Session, Timeout, Transaction
 from txetcd.errors import LockReleased, SessionExpired
@@ -61,7 +61,7 @@ class RWCase(RealCase):
         self.assertEqual(await self.kinds(), [])
 
 
-@on_every_server()
+@on_every_server_at_length()
 class ReadersAndWriters(RWCase):
     """On one member."""
 
@@ -137,7 +137,7 @@ class ReadersAndWritersOfCluster(RWCase, ClusterCase):
         await self.read_and_write([self.client(url) for url in self.urls_of(self.cluster)])
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Semaphores(RealCase):
     """So many, and no more."""
 

@@ -11,7 +11,7 @@ from typing import Any, Callable
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
-from test.real.base import GATEWAY, on_every_server
+from test.real.base import GATEWAY, on_every_server_at_length
 from test.real.test_seed import SnippetCase
 from txetcd import Tree
 
@@ -88,7 +88,7 @@ print((yield c.leader()))
 """
 
 
-@on_every_server(schemes=[GATEWAY])
+@on_every_server_at_length(schemes=[GATEWAY])
 class Snippets(SnippetCase):
     """Each in a program of its own; the keys are those of the snippets, so nothing else runs beside them."""
 

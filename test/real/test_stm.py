@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
-from test.real.base import RealCase, on_every_server
+from test.real.base import RealCase, on_every_server_at_length
 from test.real.test_faults import FaultCase
 from txetcd import STM, Error, Failed, OutcomeUnknown
 from txetcd._schema import TXN
@@ -46,7 +46,7 @@ class StmCase(RealCase):
         return await etcd.atomically(function, isolation)
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Scenarios(StmCase):
     """Those of etcd's ``v3_stm_test.go``, by their names."""
 
@@ -88,6 +88,29 @@ class Scenarios(StmCase):
         running.cancel()
         await running
         self.assertEqual((await self.etcd.get(key)).kvs, [])
+
+    async def test_not_waited_for(self: Any) -> None:
+        """What does not depend on what it has read is refused, also where that is there at once."""
+        key, none = self.key(b"foo"), self.key(b"none")
+
+        async def truth(stm: STM) -> None:
+            if stm.get(none):
+                stm.set(key, b"bar")
+
+        async def nothing(stm: STM) -> None:
+            if stm.get(none) is not None:  # type: ignore[redundant-expr]
+                stm.set(key, b"bar")
+
+        async def right(stm: STM) -> None:
+            if await stm.get(none) is None:
+                stm.set(key, b"bar")
+
+        for prefetch in ([], [none]):
+            await self.assertFailure(self.etcd.atomically(truth, prefetch=prefetch), TypeError)
+            await self.assertFailure(self.etcd.atomically(nothing, prefetch=prefetch), RuntimeError)
+        self.assertEqual((await self.etcd.get(key)).count, 0)
+        await self.etcd.atomically(right)
+        self.assertEqual((await self.etcd.get(key)).count, 1)
 
     async def test_stm_serialize(self: Any) -> None:
         """All that is read is from one revision, while somebody writes all the time."""
@@ -171,7 +194,7 @@ class Scenarios(StmCase):
         self.assertEqual(sum(await self.balances()), ACCOUNTS * AT_FIRST)
 
 
-@on_every_server()
+@on_every_server_at_length()
 class More(StmCase):
     """What else is said of it."""
 
@@ -228,7 +251,7 @@ class More(StmCase):
         self.assertEqual((await self.etcd.get(self.keys())).kvs, [])
 
 
-@on_every_server()
+@on_every_server_at_length()
 class LostAnswers(FaultCase, StmCase):
     """The connection is lost when the commit has arrived, or just before."""
 

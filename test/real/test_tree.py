@@ -4,13 +4,15 @@ Trees, on every server: files and directories, their times to live, and what is 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, Optional
 
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks
 
-from test.real.base import QUICK, RealCase, on_every_server
+from test.real.base import QUICK, RealCase, on_every_server_at_length
 from test.real.test_faults import FaultCase
-from txetcd import Compacted, Node, Timeout, Tree
+from test.real.test_guide import recipes
+from txetcd import Compacted, Node, Timeout, Tree, TreeChanges
 from txetcd._schema import TXN
 from txetcd.errors import (
     DirectoryNotEmpty,
@@ -40,7 +42,7 @@ class TreeCase(RealCase):
         return [kv.key[len(self.tree.root) :] for kv in (await self.etcd.get(self.keys())).kvs]
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Files(TreeCase):
     """What is done to one."""
 
@@ -141,7 +143,7 @@ class Files(TreeCase):
         await self.assertFailure(tree.atomic_update(b"/n", lambda value: 1 // 0), ZeroDivisionError)
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Directories(TreeCase):
     """What is in them, and what must not be."""
 
@@ -242,7 +244,7 @@ class Directories(TreeCase):
         self.assertEqual((await tree.add(b"/", b"")).key.count(b"/"), 1)
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Waiting(TreeCase):
     """The next change."""
 
@@ -295,13 +297,14 @@ class Waiting(TreeCase):
         before = await self.watchers()
         error = await self.assertFailure(self.tree.wait(b"/a", timeout=0.2), Timeout)
         self.assertIn("b'/a' was not changed within 0.2 seconds", str(error))
-        waiting = await self.waiting(b"/a")
-        waiting.cancel()
-        await self.assertFailure(waiting, CancelledError)
 
         async def is_left() -> bool:
             return bool(await self.watchers() <= before)
 
+        await self.until(is_left)
+        waiting = await self.waiting(b"/a")
+        waiting.cancel()
+        await self.assertFailure(waiting, CancelledError)
         await self.until(is_left)
 
     async def test_machines_and_leader(self: Any) -> None:
@@ -310,7 +313,129 @@ class Waiting(TreeCase):
         self.assertEqual(leader, (await self.etcd.cluster.leader()).peer_urls[0])
 
 
-@on_every_server()
+@on_every_server_at_length()
+class Following(TreeCase):
+    """Every change."""
+
+    async def told(self: Any, changes: TreeChanges, count: int) -> list[tuple[bytes, Optional[bytes]]]:
+        """The next ones."""
+        nodes = [await self.soon(changes.next()) for _ in range(count)]
+        return [(node.key, node.value) for node in nodes]
+
+    async def test_read_and_follow(self: Any) -> None:
+        """A directory that is one only by what is in it has no index, but was read at a revision; nothing is missed."""
+        tree = self.tree
+        await tree.set(b"/config/colour", b"blue")
+        config = await tree.get(b"/config", recursive=True)
+        self.assertEqual((config.index, config.revision), (0, config.children[0].index))
+        await tree.set(b"/config/colour", b"red")
+        await tree.set(b"/config/size/of/all", b"large")
+        await tree.set(b"/config/_hidden", b"")
+        await tree.set(b"/config-old", b"")
+        await tree.delete(b"/config", recursive=True)
+        await tree.set(b"/config", b"now a file", ttl=60)
+        wanted = [
+            (b"/config/colour", b"red"), (b"/config/size/of/all", b"large"),
+            (b"/config/colour", None), (b"/config/size/of/all", None),
+            (b"/config", b"now a file"),
+        ]  # fmt: skip
+        async with tree.follow(b"/config", index=config.revision + 1) as changes:
+            self.assertEqual(await self.told(changes, len(wanted)), wanted)
+            last = await tree.set(b"/config", b"end")
+            self.assertEqual(await self.told(changes, 1), [(b"/config", b"end")])
+            self.assertEqual(changes.revision, last.revision)
+
+    async def test_not_there_yet(self: Any) -> None:
+        error = await self.assertFailure(self.tree.get(b"/d"), NodeNotFound)
+        await self.tree.set(b"/d/x", b"1")
+        async with self.tree.follow(b"/d", index=error.revision + 1) as changes:
+            self.assertEqual(await self.told(changes, 1), [(b"/d/x", b"1")])
+
+    async def test_several_of_one_revision(self: Any) -> None:
+        """Each of them is told; and who stops in between, and goes on where he was, misses none."""
+        tree = self.tree
+        begun = await tree.set(b"/other", b"")
+        names = [b"/d/%02d" % number for number in range(20)]
+        for name in names:
+            await tree.set(name, b"x")
+        deleted = await tree.delete(b"/d", recursive=True)
+        written, gone = [(name, b"x") for name in names], [(name, None) for name in names]
+        async with tree.follow(b"/d", index=begun.revision + 1) as changes:
+            self.assertEqual(await self.told(changes, 25), written + gone[:5])
+        self.assertEqual(changes.revision, deleted.revision - 1)
+        async with tree.follow(b"/d", index=changes.revision + 1) as changes:
+            self.assertEqual(await self.told(changes, 20), gone)
+            self.assertEqual(changes.revision, deleted.revision)
+
+    async def test_from_now_on(self: Any) -> None:
+        seen: list[bytes] = []
+
+        async def follow() -> None:
+            async for node in changes:
+                seen.append(node.key)
+
+        async with self.tree.follow(b"/") as changes:
+            following = Deferred.fromCoroutine(follow())
+            await self.tree.set(b"/a", b"")
+            await self.tree.add(b"/q", b"")
+            await self.until(lambda: len(seen) == 2)
+        await self.soon(following)
+        self.assertEqual((seen[0], seen[1][:3]), (b"/a", b"/q/"))
+
+    async def test_with_inline_callbacks(self: Any) -> None:
+        tree = self.tree
+
+        @inlineCallbacks
+        def work() -> Any:
+            node = yield tree.set(b"/a", b"1")
+            changes = tree.follow(b"/a", index=node.revision + 1)
+            try:
+                yield tree.set(b"/a", b"2")
+                return (yield changes.next())
+            finally:
+                changes.stop()
+
+        self.assertEqual((await self.soon(work())).value, b"2")
+
+    async def test_loops_of_the_docs(self: Any) -> None:
+        """They miss nothing, and end with the client."""
+        for snippet in recipes():
+            if "follow_config" not in snippet.code:
+                continue
+            namespace: dict[str, Any] = {}
+            exec(snippet.code, namespace)
+            await self.tree.delete(b"/", recursive=True)
+            seen: list[Any] = []
+            etcd = self.client()
+            looping = namespace["follow_config"](Tree(etcd, self.tree.root), seen.append)
+            following = Deferred.fromCoroutine(looping) if isinstance(looping, Coroutine) else looping
+            await self.until(lambda seen=seen: seen == [None])
+            for name in (b"/config/x", b"/config/y"):
+                await self.tree.set(name, b"1")
+            await self.tree.delete(b"/config", recursive=True)
+            await self.until(lambda seen=seen: len(seen) == 5)
+            told = [(node.key, node.is_deleted) for node in seen[1:]]
+            self.assertEqual(told, [
+                (b"/config/x", False), (b"/config/y", False), (b"/config/x", True), (b"/config/y", True),
+            ])  # fmt: skip
+            await etcd.close()
+            await self.soon(following)
+
+    async def test_compacted(self: Any) -> None:
+        """It is told, and what there is can be read and followed anew."""
+        tree = self.tree
+        first = await tree.set(b"/a", b"1")
+        await tree.set(b"/a", b"2")
+        await self.etcd.compact((await tree.set(b"/a", b"3")).revision)
+        changes = tree.follow(b"/a", index=first.revision + 1)
+        await self.assertFailure(self.soon(changes.next()), Compacted)
+        node = await tree.get(b"/a")
+        await tree.delete(b"/a")
+        async with tree.follow(b"/a", index=node.revision + 1) as changes:
+            self.assertEqual((node.value, await self.told(changes, 1)), (b"3", [(b"/a", None)]))
+
+
+@on_every_server_at_length()
 class LostAnswers(FaultCase, TreeCase):
     """What a tree makes of them."""
 
@@ -326,7 +451,7 @@ class LostAnswers(FaultCase, TreeCase):
         waiting = self.tree.wait(b"/a")
 
         async def has_begun() -> bool:
-            return bool(await self.watchers() >= before + 2)
+            return bool(await self.watchers() > before)
 
         await self.until(has_begun)
         await self.proxy.stop()
@@ -335,6 +460,28 @@ class LostAnswers(FaultCase, TreeCase):
         await self.proxy.start()
         gone = await self.soon(waiting)
         self.assertEqual((gone.key, gone.is_deleted), (b"/a", True))
+
+    async def test_follow_through_an_outage(self: Any) -> None:
+        """Nothing is missed, and nothing comes twice."""
+        there = Tree(self.etcd, self.tree.root)
+        before = await self.watchers()
+        async with self.tree.follow(b"/d") as changes:
+            await there.set(b"/d/x", b"1")
+            seen = [await self.soon(changes.next())]
+            await self.proxy.stop()
+            await there.set(b"/d/x", b"2", ttl=60)
+            await there.set(b"/d/y", b"3")
+            await there.delete(b"/d", recursive=True)
+            await self.proxy.start()
+            seen += [await self.soon(changes.next()) for _ in range(4)]
+        told = [(node.key, node.value) for node in seen]
+        self.assertEqual(told[:3], [(b"/d/x", b"1"), (b"/d/x", b"2"), (b"/d/y", b"3")])
+        self.assertEqual(told[3:], [(b"/d/x", None), (b"/d/y", None)])
+
+        async def is_left() -> bool:
+            return bool(await self.watchers() <= before)
+
+        await self.until(is_left)
 
     async def test_set(self: Any) -> None:
         await self.warm_up()

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from test.real.base import RealCase, on_every_server
+from test.real.base import RealCase, on_every_server_at_length
 from test.real.test_faults import FaultCase
 from txetcd import Backoff, Error, HeldItem, KeySet, OpSet, Session, Timeout, Transaction, WorkQueue
 from txetcd._schema import TXN
@@ -55,7 +55,7 @@ class WorkCase(RealCase):
                     raise
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Working(WorkCase):
     """One worker, and many."""
 
@@ -163,7 +163,7 @@ class Working(WorkCase):
         await self.until(lambda: self.has_no_new_lease(leases))
 
 
-@on_every_server()
+@on_every_server_at_length()
 class Cut(WorkCase, FaultCase):
     """Answers are lost."""
 

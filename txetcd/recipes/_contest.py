@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any, Callable, Optional, Union, cast
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 
 from .._context import LeftBehind, within
 from ..errors import Error, LeaseNotFound, RevisionError, SessionExpired, Timeout
@@ -89,6 +89,9 @@ class Contest:
         self._rivals = rivals or self._everyone
         self._session = check_session(session)
         self._time_to_live = check_time_to_live("time_to_live", time_to_live)
+        # of those that have the same key, and so must not overlap
+        self._turns = DeferredLock()
+        self._before: Optional[SessionPlace] = None
 
     def win(self, timeout: Optional[float] = None, value: Optional[bytes] = None) -> Deferred[Place]:
         """
@@ -100,7 +103,7 @@ class Contest:
         """
         check_begun(self._session)
         written = self.value if value is None else value
-        work = Deferred.fromCoroutine(self._compete(lambda place: self._wait(place, written)))
+        work = Deferred.fromCoroutine(self._compete_in_turn(lambda place: self._wait(place, written)))
         return within(cast("Deferred[Place]", work), self._etcd, timeout, f"{self.what} was not {self.won}")
 
     def win_at_once(self) -> Deferred[Optional[Place]]:
@@ -124,6 +127,21 @@ class Contest:
 
     # --- a place
 
+    async def _compete_in_turn(self, contend: Contending) -> Optional[Place]:
+        """
+        Those of one session have the same key: what is left of the one before is taken back first, or its deletion
+        would hit the key that the next one has taken over.
+        """
+        if self._session is None or not self.is_one_per_session:
+            return await self._compete(contend)
+        await self._turns.acquire()
+        try:
+            if self._before is not None:
+                await self._before.when_left()
+            return await self._compete(contend)
+        finally:
+            self._turns.release()
+
     async def _compete(self, contend: Contending) -> Optional[Place]:
         """A place that has won; ``None`` for one that has not, and was given up."""
         place = await self._place()
@@ -145,7 +163,9 @@ class Contest:
             lease = await lease_of_its_own(self._etcd, self._time_to_live)
             return Place(self._etcd, self.what, self._prefix, lease)
         lease = lease_of(self._session, self.what)
-        return SessionPlace(self._etcd, self.what, self._prefix, lease, is_only_one=self.is_one_per_session)
+        place = SessionPlace(self._etcd, self.what, self._prefix, lease, is_only_one=self.is_one_per_session)
+        self._before = place if self.is_one_per_session else None
+        return place
 
     async def _contend(self, place: Place, contend: Contending) -> bool:
         """As long as the lease lasts."""
@@ -155,6 +175,9 @@ class Contest:
             if place.lease.state == "lost":
                 raise place.lost() from None
             raise
+        except LeaseNotFound as error:
+            # the server knows it earlier
+            raise place.lost() from error
 
     async def _take_back(self, place: Place) -> bool:
         """Whether that is certain."""
@@ -162,10 +185,10 @@ class Contest:
             await place.leave(CLEANUP_TIMEOUT)
         except LeaseNotFound:
             return True
-        except Error:
-            # what the attempt failed with says more; the lease ends by itself
+        except (Error, CancelledError):
+            # what the attempt failed with says more; it is tried again, or the lease ends by itself
             return False
-        return True
+        return not place.is_in_doubt
 
     # --- entering, and waiting
 
@@ -231,7 +254,8 @@ class Contest:
 
     async def _arrive(self, place: Place) -> None:
         found = await self._etcd.get(place.key)
-        self._check_there(bool(found.kvs))
+        # one that was deleted and written again is behind others
+        self._check_there(bool(found.kvs) and found.kvs[0].create_revision == place.revision)
 
     def _check_there(self, is_there: bool) -> None:
         if not is_there:

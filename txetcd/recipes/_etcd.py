@@ -68,6 +68,7 @@ class Etcd(Protocol):
         *,
         start_revision: Optional[int],
         return_previous: Optional[bool] = None,
+        progress_notify: Optional[bool] = None,
         on_compacted: str = "raise",
     ) -> Watch:
         """See :meth:`Client.watcher <txetcd.Client.watcher>`."""

@@ -35,8 +35,13 @@ since has to be looked through, and must not be compacted away.
 
 async def read(etcd: Etcd, ops: Sequence[Op]) -> Outcome:
     """Several reads at one revision. They fail as one does: nothing can have been applied."""
+    return await read_if(etcd, Transaction([], ops))
+
+
+async def read_if(etcd: Etcd, txn: Transaction) -> Outcome:
+    """As :func:`read`, for a transaction that compares, and writes nothing."""
     try:
-        return await etcd.transact(Transaction([], ops), idempotent=True)
+        return await etcd.transact(txn, idempotent=True)
     except OutcomeUnknown as error:
         failed = Unavailable(error.code, error.message)
         failed.call, failed.endpoint, failed.attempts = error.call, error.endpoint, error.attempts

@@ -73,6 +73,9 @@ class Node:
     :ivar is_deleted: whether it is not there any more (``bool``).
     :ivar children: what is in a directory (``tuple`` of :class:`Node`, by their names); the hidden ones are left out.
     :ivar previous: what it was before (:class:`Node`), or ``None`` if it was not there, or nothing was done to it.
+    :ivar revision: the revision of the store of which this is told (``int``): that at which it was read, or of what has
+        been done. So ``tree.follow(node.key, index=node.revision + 1)`` tells all that has happened to it since. Two
+        nodes that differ in nothing but that are equal.
     """
 
     action: str
@@ -85,6 +88,7 @@ class Node:
     is_deleted: bool = False
     children: tuple[Node, ...] = ()
     previous: Optional[Node] = None
+    revision: int = attrs.field(default=0, eq=False, kw_only=True)
 
     @property
     def index(self) -> int:
@@ -115,25 +119,36 @@ TimesToLive = Mapping[int, int]
 """Seconds that leases have left, by their ids."""
 
 
-def file_node(action: str, path: bytes, kv: KeyValue, ttls: TimesToLive, previous: Optional[Node] = None) -> Node:
-    """The node of a key that is there."""
+def file_node(
+    action: str, path: bytes, kv: KeyValue, ttls: TimesToLive, revision: int, previous: Optional[Node] = None
+) -> Node:
+    """The node of a key that is there, at a revision."""
     is_directory = kv.key.endswith(SLASH)
     value = None if is_directory else kv.value
-    return Node(
-        action, path, value, kv.create_revision, kv.mod_revision, ttls.get(kv.lease), is_directory, previous=previous
-    )
+    ttl = ttls.get(kv.lease)
+    created, modified = kv.create_revision, kv.mod_revision
+    return Node(action, path, value, created, modified, ttl, is_directory, previous=previous, revision=revision)
+
+
+def previous_node(path: bytes, kv: Optional[KeyValue], revision: int) -> Optional[Node]:
+    """What the node of a key was before it was changed at a revision."""
+    return None if kv is None else file_node("get", path, kv, {}, revision - 1)
 
 
 def deleted_node(path: bytes, revision: int, previous: Optional[Node], is_directory: bool = False) -> Node:
-    """The node of a key that was there."""
+    """The node of a key that was there, and was deleted at a revision."""
     created = 0 if previous is None else previous.created_index
     is_directory = is_directory or (previous is not None and previous.is_directory)
-    return Node("delete", path, None, created, revision, None, is_directory, True, previous=previous)
+    return Node(
+        "delete", path, None, created, revision, None, is_directory, True, previous=previous, revision=revision
+    )
 
 
-def directory_node(path: bytes, prefix: bytes, kvs: Iterable[KeyValue], ttls: TimesToLive, is_deep: bool) -> Node:
+def directory_node(
+    path: bytes, prefix: bytes, kvs: Iterable[KeyValue], ttls: TimesToLive, revision: int, is_deep: bool
+) -> Node:
     """
-    A directory, and what is in it.
+    A directory, and what is in it, at a revision.
 
     :param prefix: what the keys in it begin with.
     :param kvs: those keys, or as many as its children need.
@@ -151,13 +166,13 @@ def directory_node(path: bytes, prefix: bytes, kvs: Iterable[KeyValue], ttls: Ti
     for name, is_directory in sorted(children):
         inner, below = children[name, is_directory], inside(path) + name
         if not is_directory:
-            nodes.append(file_node("get", below, inner[0], ttls))
+            nodes.append(file_node("get", below, inner[0], ttls, revision))
             continue
         start = prefix + name + SLASH
-        node = directory_node(below, start, inner, ttls, is_deep)
+        node = directory_node(below, start, inner, ttls, revision, is_deep)
         nodes.append(node if is_deep else attrs.evolve(node, children=()))
     created, modified = (0, 0) if own is None else (own.create_revision, own.mod_revision)
-    return Node("get", path, None, created, modified, None, True, children=tuple(nodes))
+    return Node("get", path, None, created, modified, None, True, children=tuple(nodes), revision=revision)
 
 
 def rest_of(prefix: bytes, last: bytes, is_deep: bool) -> KeySet:

@@ -35,14 +35,15 @@ class Lock(Contender):
     Names nest, as they do in Go: any key below ``name/`` counts as a contender, and so does a lock ``name/other``.
 
     It costs three calls to acquire a free lock (with a session, one), one more and a watch for each time the key before
-    one's own disappears, then another to see that one's own is still there, and one call to release it. A watch may be
-    dead in silence, so a waiter also looks anew every ten seconds.
+    one's own disappears, then another to see that one's own is still there, and one call to release it.
 
     ``async with Lock(etcd, name) as lock:`` acquires and releases it. A lock that was released can be acquired again.
 
     With a *session*, several locks stand on one lease, and are lost with it; each is a contender of its own, also those
-    of the same name. What goes wrong is settled by deleting the key then, not by revoking its lease, and so as well as
-    can be: a request that a suspended server carries out only after that leaves a key until the session ends.
+    of the same name. What goes wrong is settled by deleting the key then, not by revoking its lease. A request that a
+    suspended server carries out only after that leaves a key; so after an answer that was lost it is looked for, at
+    first after half a second, and less and less often up to once in each *time_to_live* of the session, until it was
+    found or the session ends. Meanwhile it stands in the way of others, as if its owner had died.
 
     :param etcd: the :class:`txetcd.Client`.
     :param name: the name of the lock (``bytes``); it must not end in ``/``.

@@ -108,9 +108,13 @@ class _Permits(Contest):
         answer = entered if entered.succeeded else cast(Outcome, entered.responses[0])
         if answer.succeeded:
             return super()._answers(answer)
-        others = {kv.value.decode("ascii", "replace") for kv in cast(Range, answer.responses[0]).kvs}
-        theirs = " or ".join(sorted(others - {self.value.decode()}))
-        raise ValueError(f"limit of {self.what} must be {theirs}, as of all who contend for it now, not {self.limit}")
+        kvs = cast(Range, answer.responses[0]).kvs
+        for kv in kvs:
+            if not kv.value.isdigit():
+                raise ValueError(f"name of {self.what} is used for something else: {kv.key!r} has no limit for a value")
+        theirs = " or ".join(sorted({kv.value.decode() for kv in kvs} - {self.value.decode()}))
+        wanted = theirs or "another"
+        raise ValueError(f"limit of {self.what} must be {wanted}, as of all who contend for it now, not {self.limit}")
 
     async def _ahead(self, place: Place) -> Optional[Ahead]:
         found = await self._etcd.get(

@@ -18,7 +18,9 @@ from .._context import LeftBehind, within
 from ..errors import Closed, Compacted, Error, Failed, FutureRevision, OutcomeUnknown
 from ..ops import OpDel, OpSet, Transaction
 from ..values import Header, KeyValue, Outcome
+from ._awaited import Awaited
 from ._etcd import Etcd
+from ._once import read_if
 from ._stm import LEVELS, Level, committing, is_conflict, is_guarded, marked, read, reading
 
 ATTEMPTS = 50
@@ -53,6 +55,7 @@ class STM:
         # what the attempt before has brought, at the revision below
         self._carried: dict[bytes, Optional[KeyValue]] = {}
         self._revision = 0
+        self._asked: list[Awaited[Any]] = []
         self._reading = DeferredLock()
         self._outdated: Optional[Compacted] = None
         self._is_over = False
@@ -64,14 +67,16 @@ class STM:
 
         :param key: the key (``bytes``).
         :returns: a Deferred that fires with the value (``bytes``), or ``None`` if there is no such key. It fails as
-            every call; if the function lets that pass, nothing is written.
+            every call; if the function lets that pass, nothing is written. It must be waited for: it is no value, so
+            ``if stm.get(key):`` is a ``TypeError``; and if the function ends without having waited for it, the
+            transaction fails with ``RuntimeError``, and nothing is written.
         :raises RuntimeError: when the function is done.
         """
         self._check_running()
         write = self._writes.get(check_key("key", key))
         if write is not None:
-            return succeed(write.value if isinstance(write, OpSet) else None)
-        return self._read(key).addCallback(lambda kv: None if kv is None else kv.value)
+            return self._awaited("get", key, succeed(write.value if isinstance(write, OpSet) else None))
+        return self._awaited("get", key, self._read(key).addCallback(lambda kv: None if kv is None else kv.value))
 
     def stored(self, key: bytes) -> Deferred[Optional[KeyValue]]:
         """
@@ -80,11 +85,11 @@ class STM:
 
         :param key: the key (``bytes``).
         :returns: a Deferred that fires with a :class:`~txetcd.KeyValue`, or ``None`` if there is no such key. It fails
-            as :meth:`get`.
+            as :meth:`get`, and must be waited for likewise.
         :raises RuntimeError: when the function is done.
         """
         self._check_running()
-        return self._read(check_key("key", key))
+        return self._awaited("stored", key, self._read(check_key("key", key)))
 
     def set(self, key: bytes, value: bytes, lease: Any = None) -> None:
         """
@@ -120,6 +125,21 @@ class STM:
         if self._is_over:
             raise RuntimeError(f"{self!r} is of no use after its function is done")
 
+    def _awaited(self, verb: str, key: bytes, reading: Deferred[T]) -> Deferred[T]:
+        awaited = Awaited[T](f"stm.{verb}({key!r})", lambda _: reading.cancel())
+        reading.chainDeferred(awaited)
+        self._asked.append(awaited)
+        return awaited
+
+    def _end(self) -> Optional[Awaited[Any]]:
+        """The function is done. Ends what was read and not waited for, and tells what that was."""
+        self._is_over = True
+        forgotten = [awaited for awaited in self._asked if not awaited.is_taken]
+        for awaited in forgotten:
+            awaited.addErrback(lambda _: None)
+            awaited.cancel()
+        return next(iter(forgotten), None)
+
     def _read(self, key: bytes) -> Deferred[Optional[KeyValue]]:
         return self._fetch([key]).addCallback(lambda _: self._reads[key])
 
@@ -142,10 +162,10 @@ class STM:
         # the first read of a snapshot must be the newest there is; at a revision every member has the same
         may_be_stale = bool(self._revision) or not self._level.is_pinned
         try:
-            return await self._etcd.transact(reading(keys, self._revision, may_be_stale), idempotent=True)
+            return await read_if(self._etcd, reading(keys, self._revision, may_be_stale))
         except FutureRevision:
             # this member is behind; asked so, it catches up first
-            return await self._etcd.transact(reading(keys, self._revision, False), idempotent=True)
+            return await read_if(self._etcd, reading(keys, self._revision, False))
         except Compacted as error:
             self._outdated = error
             raise
@@ -249,7 +269,7 @@ class _Work:
             await deferLater(self._etcd.reactor, (_backoff(failures - 1) or 0.0) * random.random())
         if failures > 1 or view._outdated:
             # what was brought is old by now
-            outcome = await self._etcd.transact(reading(view._reads, 0, False), idempotent=True)
+            outcome = await read_if(self._etcd, reading(view._reads, 0, False))
         following._carry(read(view._reads, outcome), outcome.header.revision)
         return following
 
@@ -267,9 +287,13 @@ class _Work:
                 raise
             result = None
         finally:
-            view._is_over = True
+            forgotten = view._end()
         if self._is_cancelled:
             raise CancelledError()
+        if forgotten is not None and view._outdated is None:
+            # what is written would not depend on it
+            lacking = "it lacks 'await', or 'yield'"
+            raise RuntimeError(f"the function is done, and has not waited for {forgotten.what}: {lacking}")
         return result
 
     # --- commit
@@ -281,7 +305,7 @@ class _Work:
         if not (txn.compare or txn.success):
             return Outcome(True)
         if not view._writes:
-            return await self._etcd.transact(txn, idempotent=True)
+            return await read_if(self._etcd, txn)
         try:
             return await self._commit_writes(view, txn)
         except CancelledError:
@@ -320,7 +344,7 @@ class _Work:
                 return outcome
         marks = {write.key: write.value for write in marked(view._writes, self._token)}
         if marks:
-            outcome = await self._etcd.transact(reading(marks, 0, False), idempotent=True)
+            outcome = await read_if(self._etcd, reading(marks, 0, False))
             if any(kv is not None and kv.value == marks[kv.key] for kv in read(marks, outcome).values()):
                 return outcome
         return None

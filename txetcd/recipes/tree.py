@@ -7,32 +7,29 @@ from __future__ import annotations
 import random
 from collections.abc import Coroutine, Iterable
 from itertools import count
-from typing import Any, Callable, Optional, Union, cast
+from typing import Any, Callable, Optional, Union
 
-import attrs
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from .._backoff import ASK_AGAIN, Backoff
+from .._backoff import Backoff
 from .._check import check_bytes, check_flag, check_int, check_optional_int, check_seconds, what_came
 from .._context import within
 from ..errors import (
-    Closed,
     DirectoryNotEmpty,
     Error,
-    LeaseNotFound,
     NodeNotFound,
     NotDirectory,
     NotFile,
     PreconditionFailed,
-    Timeout,
-    Unavailable,
 )
 from ..keyset import KeySet
 from ..lease import Lease, check_time_to_live
 from ..ops import Comp, CompCreated, CompModified, CompValue, Op, OpDel, OpGet, OpSet, OpTxn, Transaction
-from ..values import Deleted, Event, Header, KeyValue, Member, Outcome, Range, Revision
+from ..values import Deleted, Header, KeyValue, Member, Outcome, Range, Revision
 from ._etcd import Etcd
+from ._lifetimes import times_to_live
+from ._once import read
 from ._tree import (
     SLASH,
     Node,
@@ -44,9 +41,10 @@ from ._tree import (
     directory_node,
     file_node,
     inside,
-    is_hidden,
+    previous_node,
     rest_of,
 )
+from ._treechanges import TreeChanges
 from .stm import ATTEMPTS, STM, committed
 
 PAGE = 1000
@@ -127,43 +125,28 @@ class Tree:
         return node.children
 
     async def _get(self, path: bytes, is_deep: bool) -> Node:
-        kv, kvs = await self._read(path, is_deep)
+        revision, kv, kvs = await self._read(path, is_deep)
         prefix = self._inside(path)
         if path != SLASH:
             if kv is not None:
-                return file_node("get", path, kv, await self._times_to_live([kv]))
+                return file_node("get", path, kv, await times_to_live(self._etcd, [kv]), revision)
             if not kvs:
-                raise NodeNotFound(None, f"there is no {path!r}")
+                raise _no_node(path, revision)
         shown = [kv for kv in kvs if is_deep or SLASH not in kv.key[len(prefix) :]]
-        return directory_node(path, prefix, kvs, await self._times_to_live(shown), is_deep)
+        return directory_node(path, prefix, kvs, await times_to_live(self._etcd, shown), revision, is_deep)
 
-    async def _read(self, path: bytes, is_deep: bool) -> tuple[Optional[KeyValue], list[KeyValue]]:
-        """The key of a file, and those in a directory."""
+    async def _read(self, path: bytes, is_deep: bool) -> tuple[int, Optional[KeyValue], list[KeyValue]]:
+        """The revision, the key of a file, and those in a directory."""
         prefix = self._inside(path)
         ops = [OpGet(self._key(path)), OpGet(KeySet(prefix, prefix=True), limit=PAGE)]
-        outcome = await self._etcd.transact(Transaction([], ops), idempotent=True)
+        outcome = await read(self._etcd, ops)
         own, page = outcome.responses
         kvs = _found(page)
         while isinstance(page, Range) and page.more:
             rest = rest_of(prefix, kvs[-1].key, is_deep)
             page = await self._etcd.get(rest, limit=PAGE, revision=outcome.header.revision)
             kvs.extend(page.kvs)
-        return next(iter(_found(own)), None), kvs
-
-    async def _times_to_live(self, kvs: Iterable[KeyValue]) -> TimesToLive:
-        lease_ids = sorted({kv.lease for kv in kvs} - {0})
-        asking = [Deferred.fromCoroutine(self._left(lease_id)) for lease_id in lease_ids]
-        try:
-            return dict(zip(lease_ids, await gatherResults(asking, consumeErrors=True)))
-        except FirstError as first:
-            raise cast(Exception, first.subFailure.value) from None
-
-    async def _left(self, lease_id: int) -> int:
-        try:
-            return await self._etcd.time_to_live(lease_id)
-        except LeaseNotFound:
-            # it has ended meanwhile
-            return 0
+        return outcome.header.revision, next(iter(_found(own)), None), kvs
 
     # --- write
 
@@ -267,17 +250,17 @@ class Tree:
         if within_it:
             return NotFile(None, f"{path!r} is a directory")
         if not own:
-            return NodeNotFound(None, f"there is no {path!r}")
+            return _no_node(path, outcome.header.revision)
         return PreconditionFailed(outcome.header, outcome.responses, f"{path!r} is not as it was expected", own[0])
 
     def _written(self, path: bytes, value: bytes, outcome: Outcome, lease: Optional[Lease]) -> Node:
         (answer,) = outcome.responses
         before = answer.previous if isinstance(answer, Revision) else None
-        previous = None if before is None else file_node("get", path, before, {})
         revision = outcome.header.revision
+        previous = previous_node(path, before, revision)
         created = revision if before is None else before.create_revision
         ttl = None if lease is None else lease.time_to_live
-        return Node("set", path, value, created, revision, ttl, previous=previous)
+        return Node("set", path, value, created, revision, ttl, previous=previous, revision=revision)
 
     def make_directory(self, path: bytes) -> Deferred[Node]:
         """
@@ -300,12 +283,12 @@ class Tree:
         if not outcome.succeeded:
             raise self._refusal(path, outcome)
         revision = outcome.header.revision
-        return Node("set", path, None, revision, revision, is_directory=True)
+        return Node("set", path, None, revision, revision, is_directory=True, revision=revision)
 
     def add(self, path: bytes, value: bytes, ttl: Optional[int] = None) -> Deferred[Node]:
         """
-        Writes a new file into a directory, under a name that comes behind those of all files that were added before: 20
-        digits, which do not come twice.
+        Writes a new file into a directory, under a name that comes behind those of all files that were added before and
+        are there: 20 digits, which do not come twice, unless a file was added and deleted while this is under way.
 
         :param path: the path of the directory (``bytes``), which need not be there.
         :param value: the value (``bytes``).
@@ -342,7 +325,7 @@ class Tree:
         raise AssertionError("unreachable")
 
     def _adding(self, node: bytes, value: bytes, lease: Optional[Lease], revision: int) -> Transaction:
-        """Writes it, if nothing behind it was added since that revision: no name comes twice, nor before its time."""
+        """Writes it, if nothing behind it that is there was added since that revision, nor itself."""
         key = self._key(node)
         above = [self._key(one) for one in ancestors(node)]
         behind = KeySet(key, self._key(node.rpartition(SLASH)[0]) + b"/1")
@@ -377,20 +360,25 @@ class Tree:
     async def _update(self, path: bytes, change: Change, attempts: int) -> Node:
         key = self._key(path)
 
-        async def update(stm: STM) -> Node:
+        async def update(stm: STM) -> tuple[bytes, KeyValue, TimesToLive]:
             kv = await stm.stored(key)
             if kv is None:
                 raise NodeNotFound(None, f"there is no file {path!r}")
-            before = file_node("get", path, kv, await self._times_to_live([kv]))
+            ttls = await times_to_live(self._etcd, [kv])
             value = change(kv.value)
             if isinstance(value, (Deferred, Coroutine)):
                 value = await value
             stm.set(key, value, kv.lease)
-            return Node("set", path, value, kv.create_revision, ttl=before.ttl, previous=before)
+            return value, kv, ttls
 
-        changing: Deferred[tuple[Node, Header]] = committed(self._etcd, update, attempts=attempts)
-        node, header = await changing
-        return attrs.evolve(node, modified_index=header.revision)
+        changing: Deferred[tuple[tuple[bytes, KeyValue, TimesToLive], Header]] = committed(
+            self._etcd, update, attempts=attempts
+        )
+        (value, kv, ttls), header = await changing
+        revision = header.revision
+        previous = file_node("get", path, kv, ttls, revision - 1)
+        created = previous.created_index
+        return Node("set", path, value, created, revision, previous.ttl, previous=previous, revision=revision)
 
     # --- delete
 
@@ -450,13 +438,13 @@ class Tree:
             if not answer.succeeded:
                 if _found(answer.responses[0]):
                     raise DirectoryNotEmpty(None, f"{path!r} is a directory, and not empty")
-                raise NodeNotFound(None, f"there is no {path!r}")
+                raise _no_node(path, outcome.header.revision)
             (answer,) = answer.responses
         return self._gone(path, answer, outcome.header)
 
     def _gone(self, path: bytes, answer: object, header: Header) -> Node:
         before = answer.previous if isinstance(answer, Deleted) else []
-        previous = file_node("get", path, before[0], {}) if before else None
+        previous = previous_node(path, next(iter(before), None), header.revision)
         return deleted_node(path, header.revision, previous)
 
     def _clearing(self, path: bytes) -> Transaction:
@@ -467,7 +455,7 @@ class Tree:
         inner, own = outcome.responses
         counts = [answer.deleted for answer in (inner, own) if isinstance(answer, Deleted)]
         if not any(counts) and path != SLASH:
-            raise NodeNotFound(None, f"there is no {path!r}")
+            raise _no_node(path, outcome.header.revision)
         node = self._gone(path, own, outcome.header)
         return node if node.previous else deleted_node(path, outcome.header.revision, None, is_directory=True)
 
@@ -477,14 +465,17 @@ class Tree:
         self, path: bytes, recursive: bool = True, timeout: Optional[float] = None, *, index: Optional[int] = None
     ) -> Deferred[Node]:
         """
-        Waits for the next change of a node, which need not be there. An outage is waited out; of what happened in it
-        nothing is missed.
+        Waits for one change of a node, which need not be there. An outage is waited out.
+
+        That is what version 2 had. There each change had an index of its own; here, what is written at once has one
+        revision, and this tells only the first change of it. So a loop of these, each from the *index* behind the last
+        one, misses the others: as all but the first node of a recursive deletion. Use :meth:`follow` to miss nothing.
 
         :param path: the path (``bytes``).
         :param recursive: also of all that is in it, if it is a directory; but of what is hidden in there.
         :param timeout: seconds, or ``None`` to wait as long as it takes.
-        :param index: look for the first change from this revision on (``int``), as ``node.index + 1``; by default, for
-            one after the server has begun to watch, which takes a moment.
+        :param index: look for the first change from this revision on (``int``), as ``node.revision + 1``; by default,
+            for one after the server has begun to watch, which takes a moment.
         :returns: a Deferred that fires with the :class:`~txetcd.Node`, which may be one in the directory.
             Its ``action`` is ``"set"`` or ``"delete"``, also if it has expired. It fails with :class:`~txetcd.Timeout`;
             with :class:`~txetcd.Compacted` if nobody can tell any more what was at the *index*: then look what there
@@ -497,34 +488,38 @@ class Tree:
         return within(waiting, self._etcd, timeout, f"{path!r} was not changed")
 
     async def _wait(self, path: bytes, is_deep: bool, index: Optional[int]) -> Node:
-        prefix = self._inside(path)
-        own = [] if path == SLASH else [self._key(path)]
-        keys = [*own, KeySet(prefix, prefix=True) if is_deep else prefix]
         # without an index, the keys that are there at the beginning are known, and so which of them are gone
         on_compacted = "resync" if index is None else "raise"
-        watch = self._etcd.watcher(keys, start_revision=index, return_previous=True, on_compacted=on_compacted)
+        changes = TreeChanges(self._etcd, self.root, path, is_deep, index, on_compacted)
         try:
-            async for event in watch:
-                if not is_hidden(event.key[len(prefix) :]):
-                    return await self._happened(event)
+            return await changes.next()
         finally:
-            watch.stop()
-        raise Closed()
+            changes.stop()
 
-    async def _happened(self, event: Event) -> Node:
-        path = event.key[len(self.root) :].rstrip(SLASH)
-        previous = None if event.previous is None else file_node("get", path, event.previous, {})
-        if event.is_delete:
-            return deleted_node(path, event.mod_revision, previous, event.key.endswith(SLASH))
-        return file_node("set", path, event.kv, await self._times_to_live_in_the_end(event.kv), previous)
+    def follow(self, path: bytes, recursive: bool = True, *, index: Optional[int] = None) -> TreeChanges:
+        """
+        Follows a node, which need not be there: every change is told, also several of one revision.
 
-    async def _times_to_live_in_the_end(self, kv: KeyValue) -> TimesToLive:
-        """An outage is waited out: or what has happened would be forgotten."""
-        while True:
-            try:
-                return await self._times_to_live([kv])
-            except (Unavailable, Timeout):
-                await deferLater(self._etcd.reactor, ASK_AGAIN)
+        To know what there is and then whatever becomes of it, read first, and follow from there::
+
+            config = await tree.get(b"/config", recursive=True)
+            async with tree.follow(b"/config", index=config.revision + 1) as changes:
+                async for node in changes:
+                    ...
+
+        If there is no such node, the :class:`~txetcd.errors.NodeNotFound` has the ``revision``.
+
+        :param path: the path (``bytes``).
+        :param recursive: also all that is in it, if it is a directory; but not what is hidden in there.
+        :param index: tell the changes from this revision on (``int``); by default, those after the server has begun to
+            watch, which takes a moment.
+        :returns: a :class:`~txetcd.TreeChanges`, which is just being set up, and has to be stopped. As
+            ``async with tree.follow(...) as changes:`` it is stopped when the block is left; without an *index*, the
+            block is entered when the server watches.
+        """
+        check_path("path", path)
+        check_optional_int("index", index)
+        return TreeChanges(self._etcd, self.root, path, check_flag("recursive", recursive), index, "raise")
 
     # --- who serves it
 
@@ -552,6 +547,12 @@ class Tree:
 
     def _inside(self, path: bytes) -> bytes:
         return self.root + inside(path)
+
+
+def _no_node(path: bytes, revision: int) -> NodeNotFound:
+    error = NodeNotFound(None, f"there is no {path!r}")
+    error.revision = revision
+    return error
 
 
 async def _revoke(lease: Optional[Lease]) -> None:

@@ -12,7 +12,7 @@ from test.real.base import RealCase, on_every_server_at_length
 from test.real.test_faults import FaultCase
 from txetcd import Backoff, Error, HeldItem, KeySet, OpSet, Session, Timeout, Transaction, WorkQueue
 from txetcd._schema import TXN
-from txetcd.errors import SessionExpired
+from txetcd.errors import LockReleased, SessionExpired
 
 
 class WorkCase(RealCase):
@@ -78,9 +78,11 @@ class Working(WorkCase):
         queue, target = self.work(), self.key(b"target")
         await queue.put(b"a")
         item = await queue.take()
-        self.assertTrue((await self.etcd.transact(Transaction([item.guard()], [OpSet(target, b"1")]))).succeeded)
+        guard = item.guard()
+        self.assertTrue((await self.etcd.transact(Transaction([guard], [OpSet(target, b"1")]))).succeeded)
         await item.give_back()
-        self.assertFalse((await self.etcd.transact(Transaction([item.guard()], [OpSet(target, b"2")]))).succeeded)
+        self.assertRaises(LockReleased, item.guard)
+        self.assertFalse((await self.etcd.transact(Transaction([guard], [OpSet(target, b"2")]))).succeeded)
         async with await queue.take() as again:
             self.assertTrue((await self.etcd.transact(Transaction([again.guard()]))).succeeded)
         await self.assert_nothing_left()

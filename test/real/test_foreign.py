@@ -64,6 +64,7 @@ CALLS: dict[str, tuple[str, Callable[[Client, bytes], Any]]] = {
     "transact": (WRITE, lambda etcd, key: etcd.transact(_every_operation(key))),
     "submit": (WRITE, lambda etcd, key: etcd.submit(_every_operation(key))),
     "when": (WRITE, lambda etcd, key: etcd.when(CompVersion(key, ">", 0)).then(OpGet(key)).submit()),
+    "atomically": (READ, lambda etcd, key: etcd.atomically(lambda stm: stm.get(key))),
     "watch": (STREAM, lambda etcd, key: etcd.watch([key], lambda event: None)),
     "watcher": (STREAM, lambda etcd, key: etcd.watcher(key).when_started()),
     "lease": (WRITE, lambda etcd, key: etcd.lease(60)),
@@ -85,6 +86,7 @@ LEASE_CALLS: dict[str, tuple[str, Callable[[Lease], Any]]] = {
 
 ADMINISTRATION: dict[str, tuple[str, Callable[[Client], Any]]] = {
     "sync_endpoints": (READ, lambda etcd: etcd.sync_endpoints()),
+    "time_to_live": (READ, lambda etcd: etcd.time_to_live(404)),
     "cluster.members": (READ, lambda etcd: etcd.cluster.members()),
     "cluster.leader": (READ, lambda etcd: etcd.cluster.leader()),
     "cluster.add": (WRITE, lambda etcd: etcd.cluster.add("http://127.0.0.1:1")),
@@ -124,7 +126,9 @@ which have tests of their own.
 ADDING = {"cluster.add", "cluster.add_learner"}
 """What is no good for a server that is alone: it waits for the other one from then on."""
 
-REFUSED = {"cluster.promote", "cluster.remove", "cluster.update", "maintenance.move_leader", "auth.enable"}
+REFUSED = {
+    "time_to_live", "cluster.promote", "cluster.remove", "cluster.update", "maintenance.move_leader", "auth.enable"
+}  # fmt: skip
 """What a server that is alone refuses, as asked here."""
 
 SINCE = {"maintenance.hash_kv": (3, 5, 10), "auth.status": (3, 5)}

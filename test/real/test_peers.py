@@ -428,7 +428,7 @@ class LeasesAndLocks(_Faults):
     async def test_lock_vanishes(self: Any) -> None:
         """python-etcd3, aetcd, etcetra: nobody renews the lease, so that the lock is lost after its time to live."""
         lock = await self.etcd.lock(self.key(b"lock"), time_to_live=10)
-        lease = lock._lease
+        lease = lock._place.lease
         deadline = lease.deadline
         await self.until(lambda: lease.deadline > deadline)
         self.assertTrue(lock.is_held)

@@ -17,7 +17,7 @@ import attrs
 from twisted.internet.defer import Deferred, TimeoutError
 
 from .._clock import monotonic
-from ..errors import Closed, Error, OutcomeUnknown, RevisionError, Timeout, Unavailable
+from ..errors import Closed, Error, OutcomeUnknown, RevisionError, Unavailable
 from ..ops import Op, OpSet, Transaction
 from ..values import KeyValue, Outcome
 from ._etcd import Etcd
@@ -46,7 +46,7 @@ async def read_if(etcd: Etcd, txn: Transaction) -> Outcome:
         failed = Unavailable(error.code, error.message)
         failed.call, failed.endpoint, failed.attempts = error.call, error.endpoint, error.attempts
         raise failed from error
-    except (Timeout, Closed) as error:
+    except Error as error:
         error.maybe_applied = False
         raise
 

@@ -65,8 +65,11 @@ class QueueCase(RealCase):
         each = [_Shared() for _ in range(readers)]
         total = writers * count
         putting = [self.put_all(cls(client(), self.name), writer, count) for writer in range(writers)]
-        getting = [self.get_all(cls(client(), self.name), got, total) for got in each]
+        queues = [cls(client(), self.name) for _ in each]
+        getting = [self.get_all(queue, got, total) for queue, got in zip(queues, each)]
         await self.soon(gatherResults(list(map(Deferred.fromCoroutine, putting + getting)), consumeErrors=True))
+        # what is left is taken back behind the back of those who were told at once
+        await self.until(lambda: not any(queue._taking._consumers._is_serving for queue in queues))
         everything = [value for got in each for value in got.own]
         self.assertEqual(sorted(everything), sorted(b"%d/%d" % (w, n) for w in range(writers) for n in range(count)))
         return [got.own for got in each]

@@ -216,9 +216,12 @@ class Cut(WorkCase, FaultCase):
                 await queue.put(b"%d/%d" % (number, at))
 
         running = [produce(number) for number in range(3)]
-        running += [self.work_off(self.work(client, time_to_live=5), done, 30, tries=0) for client in clients[3:]]
+        queues = [self.work(client, time_to_live=5) for client in clients[3:]]
+        running += [self.work_off(queue, done, 30, tries=0) for queue in queues]
         await self.soon(gatherResults(list(map(Deferred.fromCoroutine, running)), consumeErrors=True))
         self.behave()
+        # what is left is taken back behind the back of those who were told at once
+        await self.until(lambda: not any(queue._taking._consumers._is_serving for queue in queues))
         self.assertEqual(set(done), {b"%d/%d" % (number, at) for number in range(3) for at in range(10)})
 
         async def is_all() -> bool:

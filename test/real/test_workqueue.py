@@ -221,7 +221,7 @@ class Cut(WorkCase, FaultCase):
         await self.soon(gatherResults(list(map(Deferred.fromCoroutine, running)), consumeErrors=True))
         self.behave()
         # what is left is taken back behind the back of those who were told at once
-        await self.until(lambda: not any(queue._taking._consumers._is_serving for queue in queues))
+        await self.until(lambda: not any(queue._holding._consumers._is_serving for queue in queues))
         self.assertEqual(set(done), {b"%d/%d" % (number, at) for number in range(3) for at in range(10)})
 
         async def is_all() -> bool:

@@ -447,13 +447,12 @@ class LostAnswers(FaultCase, TreeCase):
         """What happens meanwhile is told afterwards, even if it was compacted away."""
         there = Tree(self.etcd, self.tree.root)
         await there.set(b"/a", b"1")
-        before = await self.watchers()
+        made: list[Any] = []
+        watcher = self.away.watcher
+        self.patch(self.away, "watcher", lambda *args, **options: made.append(watcher(*args, **options)) or made[-1])
         waiting = self.tree.wait(b"/a")
-
-        async def has_begun() -> bool:
-            return bool(await self.watchers() > before)
-
-        await self.until(has_begun)
+        # the client has to know that it has begun, and not only the server
+        await self.soon(made[0].when_started())
         await self.proxy.stop()
         await there.delete(b"/a")
         await self.etcd.compact((await there.set(b"/b", b"1")).index)

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from ..errors import LeaseNotFound
 from ..values import KeyValue
 from ._etcd import Etcd
-from ._outages import OUTAGES, again_after
+from ._outages import in_the_end
 from ._tree import TimesToLive
 
 
@@ -28,11 +28,7 @@ async def times_to_live(etcd: Etcd, kvs: Iterable[KeyValue]) -> TimesToLive:
 
 async def times_to_live_in_the_end(etcd: Etcd, kvs: Iterable[KeyValue]) -> TimesToLive:
     """The same; an outage is waited out."""
-    while True:
-        try:
-            return await times_to_live(etcd, kvs)
-        except OUTAGES:
-            await again_after(etcd)
+    return await in_the_end(etcd, lambda: times_to_live(etcd, kvs))
 
 
 async def _left(etcd: Etcd, lease_id: int) -> int:

@@ -21,7 +21,7 @@ from ..errors import Closed, Error, OutcomeUnknown, RevisionError, Unavailable
 from ..ops import Op, OpSet, Transaction
 from ..values import KeyValue, Outcome
 from ._etcd import Etcd
-from ._outages import OUTAGES, again_after
+from ._outages import in_the_end
 
 SETTLE = 30.0
 """Seconds after which it is no longer tried to find out what has come of a transaction, where somebody waits for it."""
@@ -160,13 +160,9 @@ class Journal:
         fence: Optional[Transaction],
         spoiler: Optional[Transaction],
     ) -> Done:
-        while True:
-            try:
-                if fence is not None:
-                    return await self._fenced(fence, token, after)
-                return await self._again(txn, token, after, spoiler)
-            except OUTAGES:
-                await again_after(self._etcd)
+        if fence is not None:
+            return await in_the_end(self._etcd, lambda: self._fenced(fence, token, after))
+        return await in_the_end(self._etcd, lambda: self._again(txn, token, after, spoiler))
 
     async def _again(self, txn: Transaction, token: bytes, after: int, spoiler: Optional[Transaction]) -> Done:
         outcome = await self._etcd.transact(txn)

@@ -19,7 +19,7 @@ from ..lease import Lease, is_given_back, is_left
 from ..ops import Comp, CompCreated, OpDel, Transaction
 from ..values import Deleted, Outcome
 from ._etcd import Etcd
-from ._outages import OUTAGES, again_after
+from ._outages import OUTAGES, in_the_end
 from ._shielded import Writing
 from ._until import ending_with
 
@@ -167,7 +167,7 @@ class SessionPlace(Place):
 
     def _not_left(self, failure: Failure) -> Failure:
         if failure.check(CancelledError, *OUTAGES):
-            leaving = ending_with(self.lease, Deferred.fromCoroutine(self._leave_at_last()))
+            leaving = ending_with(self.lease, Deferred.fromCoroutine(in_the_end(self._etcd, self._leave)))
             # whoever has asked for it was told already
             leaving.addErrback(lambda failure: failure.trap(CancelledError, Error) and None).addCallback(self._over)
         else:
@@ -187,13 +187,6 @@ class SessionPlace(Place):
         waiting: Deferred[None] = Deferred(self._successors.remove)
         self._successors.append(waiting)
         return waiting
-
-    async def _leave_at_last(self) -> None:
-        while True:
-            try:
-                return await self._leave()
-            except OUTAGES:
-                await again_after(self._etcd)
 
     def when_lost(self) -> Deferred[None]:
         """See :meth:`Place.when_lost`."""

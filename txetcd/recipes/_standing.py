@@ -16,7 +16,7 @@ from ..lease import is_left
 from ..ops import Transaction
 from ..values import Outcome
 from ._etcd import Etcd
-from ._outages import CLEANUP_TIMEOUT, PASSING, again_after
+from ._outages import CLEANUP_TIMEOUT, PASSING, again_after, in_the_end
 from ._shielded import Writing, shielded
 from .session import Session, lease_of
 
@@ -96,12 +96,8 @@ class Standing:
             await self._etcd.transact(deletion, idempotent=True)
 
     async def _delete_at_last(self, deletion: Transaction) -> None:
-        while True:
-            await again_after(self._etcd)
-            try:
-                return await self._delete(deletion)
-            except PASSING:
-                pass
+        await again_after(self._etcd)
+        await in_the_end(self._etcd, lambda: self._delete(deletion), PASSING)
 
 
 def _lost_already(failure: Failure) -> None:

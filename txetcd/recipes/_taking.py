@@ -23,7 +23,7 @@ from ._line import Line, PlaceLost
 from ._name import beside
 from ._once import Fresh, Journal, new_token, read
 from ._order import BATCH, Order
-from ._outages import OUTAGES, again_after
+from ._outages import OUTAGES, again_after, in_the_end
 
 T = TypeVar("T")
 
@@ -105,10 +105,7 @@ class Taking(ABC, Generic[T]):
                 await self._consumers.rest(self._line.until(self))
             except (PlaceLost, RevisionError, *OUTAGES):
                 # an outage; the place in the line is kept, as long as its lease is
-                await self._consumers.rest(self._pause())
-
-    async def _pause(self) -> None:
-        await again_after(self._etcd)
+                await self._consumers.rest(again_after(self._etcd))
 
     async def _look(self) -> None:
         looked = await read(self._etcd, self.look())
@@ -121,7 +118,7 @@ class Taking(ABC, Generic[T]):
             except OUTAGES as error:
                 if error.maybe_applied:
                     raise
-            await self._pause()
+            await again_after(self._etcd)
 
 
 class TakingOut(Taking[KeyValue]):
@@ -198,13 +195,10 @@ class TakingOut(Taking[KeyValue]):
         return [answer.previous[0] for answer in done.responses[: len(items)]]
 
     async def _as_it_was(self, kv: KeyValue, revision: int) -> Taken:
-        while True:
-            try:
-                return (await self._etcd.get(kv.key, revision=revision)).kvs[0]
-            except OUTAGES:
-                await self._pause()
-            except Error as error:
-                return Failure(OutcomeUnknown(None, f"{kv.key!r} was taken, and its value cannot be read: {error}"))
+        try:
+            return (await in_the_end(self._etcd, lambda: self._etcd.get(kv.key, revision=revision))).kvs[0]
+        except Error as error:
+            return Failure(OutcomeUnknown(None, f"{kv.key!r} was taken, and its value cannot be read: {error}"))
 
 
 def touched(kv: KeyValue) -> Transaction:

@@ -4,7 +4,6 @@ A barrier: those who come wait until it is opened.
 
 from __future__ import annotations
 
-import secrets
 from typing import Any, Optional
 
 from twisted.internet.defer import Deferred
@@ -16,6 +15,7 @@ from ..ops import CompCreated, OpDel, OpGet, OpSet, Transaction
 from ..values import Outcome, Range
 from ._etcd import Etcd
 from ._name import check_name
+from ._once import new_token
 from ._until import until_gone
 from .session import Session, check_begun, lease_of
 
@@ -58,7 +58,7 @@ class Barrier:
 
     async def _hold(self) -> int:
         # whoever holds it is known by that, also to himself
-        entry = self._entry(secrets.token_hex(8).encode())
+        entry = self._entry(new_token())
         try:
             outcome = await self._etcd.transact(entry)
         except Error as error:

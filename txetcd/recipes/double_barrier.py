@@ -4,7 +4,6 @@ A double barrier: so many begin together, and end together.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from typing import Optional, TypeVar, cast
 
@@ -20,7 +19,8 @@ from ..ops import CompCreated, CompModified, CompValue, OpDel, OpGet, OpSet, OpT
 from ..values import KeyValue, Outcome, Range
 from ._etcd import Etcd
 from ._name import check_name
-from ._outages import PASSING, again_after
+from ._once import new_token
+from ._outages import PASSING, again_after, in_the_end
 from ._standing import Standing, stand
 from ._until import until_event, until_gone
 from .session import TIME_TO_LIVE, Session, check_begun
@@ -165,7 +165,7 @@ class DoubleBarrier:
         # before a session is begun for nothing
         self._check_room(seen)
         standing = await stand(self._etcd, self._session, self._time_to_live, self._what)
-        place = _Place(secrets.token_hex(8).encode(), standing)
+        place = _Place(new_token(), standing)
         try:
             await standing.lasting(self._until_begun(place, seen), self._what)
         except Exception as error:
@@ -256,11 +256,7 @@ class DoubleBarrier:
 
     async def _look_again(self) -> Seen:
         """As soon as can be."""
-        while True:
-            try:
-                return await self._look()
-            except PASSING:
-                await again_after(self._etcd)
+        return await in_the_end(self._etcd, self._look, PASSING)
 
     # --- while it is entered
 
@@ -348,12 +344,7 @@ class DoubleBarrier:
 
     async def _insist(self, txn: Transaction) -> None:
         """Does what can be done twice, as soon as can be."""
-        while True:
-            try:
-                await self._etcd.transact(txn, idempotent=True)
-                return
-            except PASSING:
-                await again_after(self._etcd)
+        await in_the_end(self._etcd, lambda: self._etcd.transact(txn, idempotent=True), PASSING)
 
 
 def _deletion(key: bytes, created: int) -> Transaction:

@@ -21,7 +21,7 @@ from ..keyset import KeySet
 from ..values import Event, KeyValue, SyntheticEvent
 from ..watch import Watch
 from ._etcd import Etcd
-from ._outages import OUTAGES, again_after
+from ._outages import OUTAGES, again_after, in_the_end
 
 PAGE = 1000
 """Keys that are read at a time."""
@@ -293,11 +293,7 @@ class Mirror:
 
     async def _read(self) -> tuple[int, list[KeyValue]]:
         """All keys at one revision, as soon as they can be read."""
-        while True:
-            try:
-                return await self._read_pages()
-            except (*OUTAGES, RevisionError):
-                await again_after(self._etcd)
+        return await in_the_end(self._etcd, self._read_pages, (*OUTAGES, RevisionError))
 
     async def _read_pages(self) -> tuple[int, list[KeyValue]]:
         page = await self._etcd.get(self._keys, limit=PAGE)

@@ -18,7 +18,7 @@ from ..errors import Closed, Error, Replaced, RevisionError, SessionExpired
 from ..ops import CompLease, CompModified, OpDel, OpGet, OpSet, Transaction
 from ..values import KeyValue, Outcome, Range
 from ._etcd import Etcd
-from ._outages import PASSING, again_after
+from ._outages import PASSING, again_after, in_the_end
 from ._standing import Standing, stand
 from .session import Session
 
@@ -163,11 +163,9 @@ class Registration:
             raise
 
     async def _stand(self) -> Standing:
-        while True:
-            try:
-                return await stand(self._etcd, self._session, self._time_to_live, repr(self.key))
-            except PASSING:
-                await again_after(self._etcd)
+        return await in_the_end(
+            self._etcd, lambda: stand(self._etcd, self._session, self._time_to_live, repr(self.key)), PASSING
+        )
 
     async def _on(self, standing: Standing) -> None:
         """Keeps it as long as the session lasts."""
@@ -194,11 +192,9 @@ class Registration:
         """The revision that has written it."""
         self._leases.add(standing.session.lease_id)
         while True:
-            try:
-                outcome = await standing.write(self._entry(standing.session))
-            except PASSING:
-                await again_after(self._etcd)
-                continue
+            outcome = await in_the_end(
+                self._etcd, lambda: standing.write(self._entry(standing.session)), PASSING
+            )
             if outcome.succeeded:
                 return outcome.header.revision
             # by an attempt whose answer was lost

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Callable, Optional, Union
 
-from twisted.internet.defer import Deferred, TimeoutError, fail, succeed
+from twisted.internet.defer import Deferred, TimeoutError, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -233,8 +233,7 @@ class WorkQueue:
         :param values: the items, up to 100 (a list of ``bytes``).
         :returns: a Deferred as of :meth:`Queue.put <txetcd.Queue.put>`: it fires with ``None``.
         """
-        items = check_items(values)
-        return Deferred.fromCoroutine(self._putting.put(items)) if items else succeed(None)
+        return Deferred.fromCoroutine(self._putting.put(check_items(values)))
 
     def take(self, timeout: Optional[float] = None) -> ContextDeferred[HeldItem]:
         """
@@ -338,7 +337,7 @@ class _Holding(Taking[HeldItem]):
             outcome = await self._until_told(txn, item)
         except Expired as error:
             if self._leases.is_own:
-                await self._pause()
+                await again_after(self._etcd)
                 return None
             raise SessionExpired(None, str(error)) from error
         responses: list[Any] = outcome.responses
@@ -367,7 +366,7 @@ class _Holding(Taking[HeldItem]):
                 is_in_doubt |= error.maybe_applied
                 if not is_in_doubt:
                     raise
-            await self._pause()
+            await again_after(self._etcd)
 
     def _left(self, held: HeldItem) -> None:
         self._held.discard((held._hold, held.revision))
@@ -379,7 +378,7 @@ class _Holding(Taking[HeldItem]):
             try:
                 return await taken.give_back()
             except OUTAGES:
-                await self._pause()
+                await again_after(self._etcd)
             except SessionExpired:
                 return
         self._left(taken)

@@ -161,14 +161,17 @@ class WaitingTests(QueueCase):
         self.settle()
         self.assert_nothing_left()
 
+    def in_line(self) -> list[Deferred[bytes]]:
+        """Twenty consumers, each of which stands behind the one before."""
+        getting = []
+        for _ in range(20):
+            getting.append(self.queue().get())
+            self.settle()
+        return getting
+
     def test_one_is_woken(self) -> None:
         """However many wait: a constant number of calls for each item, and they are served in their order."""
-        consumers = [self.queue() for _ in range(20)]
-        producer = self.queue()
-        getting = []
-        for consumer in consumers:
-            getting.append(consumer.get())
-            self.settle()
+        producer, getting = self.queue(), self.in_line()
         for number in range(20):
             self.done(producer.put(b"%d" % number))
             self.asked()
@@ -178,12 +181,7 @@ class WaitingTests(QueueCase):
         self.assert_nothing_left()
 
     def test_calls_of_a_wake(self) -> None:
-        consumers = [self.queue() for _ in range(20)]
-        producer = self.queue()
-        getting = []
-        for consumer in consumers:
-            getting.append(consumer.get())
-            self.settle()
+        producer, getting = self.queue(), self.in_line()
         self.asked()
         putting = producer.put(b"a")
         self.settle()

@@ -362,8 +362,8 @@ class LostAnswerTests(WorkCase):
                 self.assertEqual(self.done(queue.size()), left)
                 self.assert_nothing_left()
 
-    def test_nobody_answers_when_it_is_given_back(self) -> None:
-        """What was taken for nobody, in an outage for which its lease lasts, and as long as it takes."""
+    def taken_for_nobody(self) -> WorkQueue:
+        """Whoever wanted the item has gone when the answer comes."""
         queue = self.with_items(b"a")
         taking = queue.take()
         self.clients.step()
@@ -371,6 +371,11 @@ class LostAnswerTests(WorkCase):
             self.clients.step()
         self.cancelled(taking)
         self.clients.step(ANSWER, -1)
+        return queue
+
+    def test_nobody_answers_when_it_is_given_back(self) -> None:
+        """What was taken for nobody, in an outage for which its lease lasts, and as long as it takes."""
+        self.taken_for_nobody()
         for _ in range(120):
             self.clock.advance(0.5)
             while self.clients.waiting:
@@ -380,13 +385,7 @@ class LostAnswerTests(WorkCase):
         self.done(self.done(self.work().take()).done())
 
     def test_lost_when_it_is_given_back(self) -> None:
-        queue = self.with_items(b"a")
-        taking = queue.take()
-        self.clients.step()
-        while [call.rpc.name for call in self.clients.waiting][-1:] != ["KV.Txn"]:
-            self.clients.step()
-        self.cancelled(taking)
-        self.clients.step(ANSWER, -1)
+        queue = self.taken_for_nobody()
         for _ in range(140):
             self.clock.advance(0.5)
             while self.clients.waiting:

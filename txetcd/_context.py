@@ -4,6 +4,7 @@ A Deferred that is what the other idiom needs as well.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from types import TracebackType
 from typing import Any, Callable, Optional, Protocol, TypeVar
 
@@ -18,6 +19,24 @@ from .values import ClientStats
 T = TypeVar("T")
 
 _log = Logger()
+
+
+async def leave_after(error: Optional[BaseException], leave: Callable[[], Awaitable[Any]], entered: object) -> None:
+    """
+    Leaves what was entered. What that fails with is raised only if nothing else is, and logged otherwise.
+
+    :param error: what the block has raised, or ``None``.
+    :param leave: gives *entered* back.
+    """
+    try:
+        await leave()
+    except Exception as reason:
+        if error is None:
+            raise
+        # in words, and not as a failure: that would be an error of its own, which fails a test that expects another
+        _log.warn(
+            "leaving {entered} after {error!r} failed too: {reason!r}", entered=entered, error=error, reason=reason
+        )
 
 
 class ContextDeferred(Deferred[T]):
@@ -84,16 +103,8 @@ class ContextDeferred(Deferred[T]):
     async def _give_back(self, error: Optional[BaseException]) -> None:
         if self._had is None or self._is_given_back(self._had):
             return
-        try:
-            await (self._leave if error is None else self._leave_failed)(self._had)
-        except Exception as reason:
-            if error is None:
-                raise
-            # in words, and not as a failure: that would be an error of its own, which fails a test that expects another
-            _log.warn(
-                "leaving {entered} after {error!r} failed too: {reason!r}",
-                entered=self._had, error=error, reason=reason,
-            )  # fmt: skip
+        leave, had = self._leave if error is None else self._leave_failed, self._had
+        await leave_after(error, lambda: leave(had), had)
 
 
 def context(
@@ -117,6 +128,18 @@ def context(
 
 class LeftBehind(CancelledError):
     """Work that was cancelled, and may have left something behind at the server."""
+
+
+def tell_what_is_left(error: Exception, is_clean: bool) -> None:
+    """
+    An attempt has failed with *error*, and was taken back: the error tells whether that is certain.
+
+    :raises LeftBehind: instead of a ``CancelledError``, if it is not.
+    """
+    if isinstance(error, Timeout):
+        error.maybe_applied = not is_clean
+    if isinstance(error, CancelledError) and not is_clean:
+        raise LeftBehind() from error
 
 
 class _Client(Protocol):

@@ -58,7 +58,7 @@ from .ops import Comp, CompCreated, CompModified, CompValue, OpDel, OpGet, OpSet
 from .recipes._contender import is_released
 from .recipes.lock import Lock
 from .recipes.session import TIME_TO_LIVE
-from .recipes.stm import ATTEMPTS, ISOLATION, Function, atomically
+from .recipes.stm import ATTEMPTS, ISOLATION, Function, committed
 from .values import ClientStats, Deleted, Event, Header, KeyValue, Outcome, Range, Revision, Status, Success
 from .watch import Keys, OnError, Watch, WatchDeferred, key_sets
 
@@ -644,7 +644,8 @@ class Client:
             :class:`~txetcd.Timeout`, with ``maybe_applied`` if it was being committed; or as every call. Cancelling it
             fires it at once, and cancels what the function waits for; it is committed, perhaps, if that was under way.
         """
-        return atomically(self, function, isolation, prefetch, attempts, timeout)
+        done = committed(self, function, isolation, prefetch, attempts, timeout)
+        return done.addCallback(lambda done: done[0])
 
     # --- watches
 

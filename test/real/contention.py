@@ -9,21 +9,18 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any, Callable, Optional, TypeVar
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import ProcessProtocol
-from twisted.internet.task import deferLater
 
+from test.real.amid_faults import AmidFaults
 from test.real.base import on_every_server
 from test.real.contender import TIME_TO_LIVE
 from test.real.independent import Independent
-from test.real.test_cluster import ClusterCase
 from test.servers import NEWEST
-from txetcd import Error
 from txetcd.testing import EtcdFailed, EtcdProcess, FaultyProxy, History
 from txetcd.testing._cluster import together
 
@@ -54,13 +51,6 @@ them next.
 ROOT = Path(__file__).resolve().parents[2]
 
 T = TypeVar("T")
-
-
-def each_then_any(random: Random, kinds: list[T], goes_on: Callable[[], bool]) -> Iterator[T]:
-    """Each of them once, in any order, and then any as long as it goes on."""
-    due = list(kinds)
-    while due or goes_on():
-        yield due.pop(random.randrange(len(due))) if due else random.choice(kinds)
 
 
 class Worker(ProcessProtocol):
@@ -119,7 +109,7 @@ class Worker(ProcessProtocol):
         return self.ended
 
 
-class ContentionCase(ClusterCase):
+class ContentionCase(AmidFaults):
     """
     A cluster of three, and processes that reach its members through proxies of their own.
 
@@ -245,24 +235,6 @@ class ContentionCase(ClusterCase):
         except EtcdFailed:
             member = self.cluster.members[0]
         return member
-
-    async def is_well(self: Any) -> bool:
-        """A majority answers."""
-        try:
-            await self.etcd.get(b"-", timeout=5)
-        except Error:
-            return False
-        return True
-
-    def pass_seconds(self: Any, seconds: float) -> Deferred[None]:
-        return deferLater(self.reactor, seconds)
-
-    async def faults(self: Any, kinds: list[Any], end: float) -> None:
-        for fault in each_then_any(self.random, kinds, lambda: self.reactor.seconds() < end):
-            await fault()
-            self.happened[fault.__name__] += 1
-            await self.until(self.is_well)
-            await self.pass_seconds(0.5 + self.random.random())
 
     async def suffer(self: Any) -> None:
         """All that can happen: to a process and to a member at a time, and to all connections."""

@@ -14,11 +14,10 @@ from typing import Any, Callable, Optional
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
+from test.real.amid_faults import AmidFaults
 from test.real.base import on_every_server_at_length
-from test.real.contention import each_then_any
 from test.real.independent import Independent
 from test.real.test_auth import ALICE, ROOT, set_up_users
-from test.real.test_cluster import ClusterCase
 from txetcd import (
     Backoff,
     Client,
@@ -127,7 +126,7 @@ class Copy:
 
 
 @on_every_server_at_length()
-class Endurance(ClusterCase):
+class Endurance(AmidFaults):
     """
     A cluster of three, where authentication is on, and tokens last seconds; a client that reaches its members through
     proxies; and ``etcdctl``, which reaches them directly.
@@ -361,28 +360,12 @@ class Endurance(ClusterCase):
             return True
         return False
 
-    def pass_seconds(self: Any, seconds: float) -> Deferred[None]:
-        return deferLater(self.reactor, seconds)
-
-    async def faults(self: Any) -> None:
-        end = self.reactor.seconds() + SECONDS
+    async def suffer(self: Any) -> None:
         kinds = [
             self.cut, self.black_holed, self.killed, self.leader_killed, self.restarted, self.paused, self.moved,
             self.token_expired, self.all_tokens_expired,
         ]  # fmt: skip
-        for fault in each_then_any(self.random, kinds, lambda: self.reactor.seconds() < end):
-            await fault()
-            self.happened[fault.__name__] += 1
-            await self.until(self.is_well)
-            await self.pass_seconds(0.5 + self.random.random())
-
-    async def is_well(self: Any) -> bool:
-        """A majority answers."""
-        try:
-            await self.etcd.get(b"-", timeout=5)
-        except Error:
-            return False
-        return True
+        await self.faults(kinds, self.reactor.seconds() + SECONDS)
 
     # --- what has come of it
 
@@ -416,7 +399,7 @@ class Endurance(ClusterCase):
         working = [Deferred.fromCoroutine(self.write(number)) for number in range(WRITERS)]
         working += [Deferred.fromCoroutine(self.compact()), Deferred.fromCoroutine(self.come_and_go())]
         try:
-            await self.faults()
+            await self.suffer()
         finally:
             self.is_over = True
         # whoever waits for a revision in the future

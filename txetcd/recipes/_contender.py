@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import Any, Optional, TypeVar
 
 from twisted.internet.defer import Deferred, fail
-from twisted.logger import Logger
 
 from .._check import check_seconds
+from .._context import leave_after
 from ..errors import Error, LockReleased
 from ..ops import Comp
 from ..values import KeyValue
@@ -18,8 +18,6 @@ from ._contest import Contest
 from ._place import Place
 
 Self = TypeVar("Self", bound="Contender")
-
-_log = Logger()
 
 
 class Holder:
@@ -120,17 +118,8 @@ class Holder:
 
     async def _leave_after(self, error: Optional[BaseException]) -> None:
         """Leaves, unless that was done already; what that fails with is raised only if nothing else is."""
-        if self._place is None:
-            return
-        try:
-            await self._leave()
-        except Exception as reason:
-            if error is None:
-                raise
-            # in words, and not as a failure: that would be an error of its own, which fails a test that expects another
-            _log.warn(
-                "leaving {holder} after {error!r} failed too: {reason!r}", holder=self, error=error, reason=reason
-            )
+        if self._place is not None:
+            await leave_after(error, self._leave, self)
 
     def __repr__(self) -> str:
         held, waiting, free = self._STATES

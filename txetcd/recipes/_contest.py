@@ -16,8 +16,8 @@ from typing import Any, Callable, Optional, Union, cast
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 
-from .._context import LeftBehind, within
-from ..errors import Error, LeaseNotFound, RevisionError, SessionExpired, Timeout
+from .._context import tell_what_is_left, within
+from ..errors import Error, LeaseNotFound, RevisionError, SessionExpired
 from ..keyset import KeySet
 from ..lease import check_time_to_live
 from ..ops import CompCreated, OpGet, OpSet, Transaction
@@ -148,11 +148,7 @@ class Contest:
         try:
             has_won = await self._contend(place, contend)
         except Exception as error:
-            is_taken_back = await self._take_back(place)
-            if isinstance(error, Timeout):
-                error.maybe_applied = not is_taken_back
-            if isinstance(error, CancelledError) and not is_taken_back:
-                raise LeftBehind() from error
+            tell_what_is_left(error, await self._take_back(place))
             raise
         if not has_won:
             await self._take_back(place)

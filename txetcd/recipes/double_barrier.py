@@ -11,8 +11,8 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred
 
 from .._check import check_int, check_seconds
-from .._context import LeftBehind, within
-from ..errors import RevisionError, SessionExpired, Timeout, TooManyClients
+from .._context import LeftBehind, tell_what_is_left, within
+from ..errors import RevisionError, SessionExpired, TooManyClients
 from ..keyset import KeySet
 from ..lease import check_time_to_live
 from ..ops import CompCreated, CompModified, CompValue, OpDel, OpGet, OpSet, OpTxn, Transaction
@@ -169,11 +169,7 @@ class DoubleBarrier:
         try:
             await standing.lasting(self._until_begun(place, seen), self._what)
         except Exception as error:
-            is_taken_back = await standing.take_back(place.deletion)
-            if isinstance(error, Timeout):
-                error.maybe_applied = not is_taken_back
-            if isinstance(error, CancelledError) and not is_taken_back:
-                raise LeftBehind() from error
+            tell_what_is_left(error, await standing.take_back(place.deletion))
             raise
         self._place = place
         return self

@@ -4,8 +4,8 @@ Queues that any number of producers and consumers share.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Optional
+from collections.abc import Coroutine, Iterable
+from typing import Any, Callable, Optional
 
 from twisted.internet.defer import Deferred
 
@@ -15,7 +15,7 @@ from ..values import KeyValue, Range
 from ._etcd import Etcd
 from ._leases import Leases
 from ._name import check_name
-from ._order import ByPriority, InOrder
+from ._order import ByPriority, InOrder, Order
 from ._producers import NumberedPutting, Putting
 from ._taking import TakingOut
 from .session import Session
@@ -49,7 +49,61 @@ def count(etcd: Etcd, prefix: bytes) -> Deferred[int]:
     return counted.addCallback(lambda found: found.count)
 
 
-class Queue:
+class _Queue:
+    """
+    What consumers see of a queue, whatever its order.
+
+    :param etcd: the client.
+    :param order: of the items, with their keys.
+    :param put_back: puts back an item that nobody wants any more.
+    :param session: on whose lease a place in the line is, or ``None`` for one of its own.
+    :param time_to_live: seconds (``int``), of such a lease.
+
+    :ivar name: the name (``bytes``).
+    """
+
+    def __init__(
+        self,
+        etcd: Etcd,
+        name: bytes,
+        order: Order,
+        put_back: Callable[[KeyValue], Coroutine[Any, Any, None]],
+        session: Optional[Session],
+        time_to_live: int,
+    ) -> None:
+        self.name = name
+        self._etcd = etcd
+        self._prefix = order.prefix
+        leases = Leases(etcd, f"the queue {name!r}", session, time_to_live)
+        self._taking = TakingOut(etcd, name, leases, order, put_back)
+
+    def get(self, timeout: Optional[float] = None) -> Deferred[bytes]:
+        """
+        Takes the next item, and waits until there is one.
+
+        :param timeout: seconds, or ``None`` to wait as long as it takes.
+        :returns: a Deferred that fires with the item (``bytes``). It fails with :class:`~txetcd.Timeout` if there was
+            none in time, :class:`~txetcd.errors.SessionExpired` if it had to wait and the session was lost,
+            :class:`~txetcd.OutcomeUnknown` if an item was taken, perhaps, and that cannot be found out, or as every
+            call; an outage while it waits is waited out. ``maybe_applied`` of a ``Timeout`` is ``False`` only if
+            nothing is left, certainly. Cancelling it fires it at once. An item that was being taken goes to the next
+            one who waits here, or is put back to where it was.
+        """
+        return self._taking.get(timeout, f"nothing was got from the queue {self.name!r}").addCallback(_value)
+
+    def size(self) -> Deferred[int]:
+        """
+        Counts the items.
+
+        :returns: a Deferred that fires with how many there are (``int``). It fails as every call.
+        """
+        return count(self._etcd, self._prefix)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
+
+class Queue(_Queue):
     """
     A queue: first come, first served.
 
@@ -87,17 +141,13 @@ class Queue:
     def __init__(
         self, etcd: Etcd, name: bytes, *, session: Optional[Session] = None, time_to_live: int = TIME_TO_LIVE
     ) -> None:
-        self.name = check_name("name", name)
-        order = InOrder(self.name)
-        self._etcd = etcd
-        self._prefix = order.prefix
-        self._putting = putting = Putting(etcd, self.name)
-        leases = Leases(etcd, f"the queue {self.name!r}", session, time_to_live)
+        order = InOrder(check_name("name", name))
+        self._putting = putting = Putting(etcd, name)
 
         async def put_back(kv: KeyValue) -> None:
             await putting.put_at([(order.back(kv), kv.value)], None)
 
-        self._taking = TakingOut(etcd, self.name, leases, order, put_back)
+        super().__init__(etcd, name, order, put_back, session, time_to_live)
 
     def put(self, value: bytes) -> Deferred[None]:
         """
@@ -119,33 +169,8 @@ class Queue:
         """
         return Deferred.fromCoroutine(self._putting.put(check_items(values)))
 
-    def get(self, timeout: Optional[float] = None) -> Deferred[bytes]:
-        """
-        Takes the next item, and waits until there is one.
 
-        :param timeout: seconds, or ``None`` to wait as long as it takes.
-        :returns: a Deferred that fires with the item (``bytes``). It fails with :class:`~txetcd.Timeout` if there was
-            none in time, :class:`~txetcd.errors.SessionExpired` if it had to wait and the session was lost,
-            :class:`~txetcd.OutcomeUnknown` if an item was taken, perhaps, and that cannot be found out, or as every
-            call; an outage while it waits is waited out. ``maybe_applied`` of a ``Timeout`` is ``False`` only if
-            nothing is left, certainly. Cancelling it fires it at once. An item that was being taken goes to the next
-            one who waits here, or is put back to where it was.
-        """
-        return self._taking.get(timeout, f"nothing was got from the queue {self.name!r}").addCallback(_value)
-
-    def size(self) -> Deferred[int]:
-        """
-        Counts the items.
-
-        :returns: a Deferred that fires with how many there are (``int``). It fails as every call.
-        """
-        return count(self._etcd, self._prefix)
-
-    def __repr__(self) -> str:
-        return f"<Queue {self.name!r}>"
-
-
-class PriorityQueue:
+class PriorityQueue(_Queue):
     """
     A queue whose most urgent items come first: by priority, 0 before 65535, and those of one priority in the order in
     which they were put.
@@ -166,13 +191,9 @@ class PriorityQueue:
     def __init__(
         self, etcd: Etcd, name: bytes, *, session: Optional[Session] = None, time_to_live: int = TIME_TO_LIVE
     ) -> None:
-        self.name = check_name("name", name)
-        order = ByPriority(self.name)
-        self._etcd = etcd
-        self._prefix = order.prefix
-        self._putting = NumberedPutting(etcd, self.name)
-        leases = Leases(etcd, f"the queue {self.name!r}", session, time_to_live)
-        self._taking = TakingOut(etcd, self.name, leases, order, self._putting.put_back)
+        order = ByPriority(check_name("name", name))
+        self._putting = NumberedPutting(etcd, name)
+        super().__init__(etcd, name, order, self._putting.put_back, session, time_to_live)
 
     def put(self, value: bytes, priority: int) -> Deferred[None]:
         """
@@ -195,26 +216,6 @@ class PriorityQueue:
         items = check_items(values)
         check_int("priority", priority, MOST_URGENT, LEAST_URGENT)
         return Deferred.fromCoroutine(self._putting.put(priority, items))
-
-    def get(self, timeout: Optional[float] = None) -> Deferred[bytes]:
-        """
-        Takes the most urgent item, and waits until there is one.
-
-        :param timeout: seconds, or ``None`` to wait as long as it takes.
-        :returns: a Deferred as of :meth:`Queue.get`: it fires with the item (``bytes``).
-        """
-        return self._taking.get(timeout, f"nothing was got from the queue {self.name!r}").addCallback(_value)
-
-    def size(self) -> Deferred[int]:
-        """
-        Counts the items.
-
-        :returns: a Deferred that fires with how many there are (``int``). It fails as every call.
-        """
-        return count(self._etcd, self._prefix)
-
-    def __repr__(self) -> str:
-        return f"<PriorityQueue {self.name!r}>"
 
 
 def _value(kv: KeyValue) -> bytes:

@@ -188,18 +188,6 @@ class STM:
 Function = Callable[[STM], Union[T, Deferred[T], Coroutine[Any, Any, T]]]
 
 
-def atomically(
-    etcd: Etcd,
-    function: Function[T],
-    isolation: str = ISOLATION,
-    prefetch: Sequence[bytes] = (),
-    attempts: int = ATTEMPTS,
-    timeout: Optional[float] = None,
-) -> Deferred[T]:
-    """See :meth:`Client.atomically <txetcd.Client.atomically>`."""
-    return committed(etcd, function, isolation, prefetch, attempts, timeout).addCallback(lambda done: done[0])
-
-
 def committed(
     etcd: Etcd,
     function: Function[T],
@@ -208,7 +196,10 @@ def committed(
     attempts: int = ATTEMPTS,
     timeout: Optional[float] = None,
 ) -> Deferred[tuple[T, Header]]:
-    """As :func:`atomically`; fires also with the :class:`~txetcd.Header` of the answer that tells of the commit."""
+    """
+    See :meth:`Client.atomically <txetcd.Client.atomically>`; fires with what that does, and with the
+    :class:`~txetcd.Header` of the answer that tells of the commit.
+    """
     if not callable(function):
         raise TypeError(f"function must be callable, not {what_came(function)}")
     level = LEVELS[check_choice("isolation", isolation, tuple(LEVELS)) or ISOLATION]

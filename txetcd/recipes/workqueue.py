@@ -9,11 +9,10 @@ from types import TracebackType
 from typing import Any, Callable, Optional, Union
 
 from twisted.internet.defer import Deferred, TimeoutError, fail
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .._check import check_bytes
-from .._context import ContextDeferred, context
+from .._context import ContextDeferred, context, leave_after
 from ..errors import Error, Expired, LockReleased, OutcomeUnknown, SessionExpired
 from ..keyset import KeySet
 from ..lease import Lease
@@ -29,8 +28,6 @@ from ._producers import Putting
 from ._taking import Taking, touched
 from .queue import TIME_TO_LIVE, check_items, count
 from .session import Session
-
-_log = Logger()
 
 
 class HeldItem:
@@ -158,17 +155,8 @@ class HeldItem:
         self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
         """Says that it is done, or gives it back if the block has failed; unless that was said in the block."""
-        if self._ending is not None:
-            return
-        if error is None:
-            await self.done()
-            return
-        try:
-            await self.give_back()
-        except Error as reason:
-            _log.warn(
-                "giving back {item} after {error!r} failed too: {reason!r}", item=self, error=error, reason=reason
-            )
+        if self._ending is None:
+            await leave_after(error, self.done if error is None else self.give_back, self)
 
     def __repr__(self) -> str:
         state = "HELD" if self.is_held else (self._ending or "lost").upper()

@@ -63,6 +63,7 @@ class Store:
     :ivar compacted: the oldest one that can be read.
     :ivar history: all that was written (``list`` of :class:`~txetcd.Event`).
     :ivar leases: the time to live of each, by its id.
+    :ivar renewed: those that were renewed (``set`` of ``int``), by their ids.
     :ivar refused: keys that begin so must not be written.
     """
 
@@ -71,6 +72,7 @@ class Store:
         self.compacted = 0
         self.history: list[Event] = []
         self.leases: dict[int, int] = {}
+        self.renewed: set[int] = set()
         self.refused: Optional[bytes] = None
         self._kvs: dict[bytes, KeyValue] = {}
         for name, value in kvs.items():
@@ -256,6 +258,7 @@ class Store:
         return LeaseGrantResponse(self._header(), request.lease_id, request.time_to_live)
 
     def _LeaseKeepAliveRequest(self, request: LeaseKeepAliveRequest) -> LeaseKeepAliveResponse:
+        self.renewed.add(request.lease_id)
         return LeaseKeepAliveResponse(self._header(), request.lease_id, self.leases.get(request.lease_id, 0))
 
     def _LeaseTimeToLiveRequest(self, request: LeaseTimeToLiveRequest) -> LeaseTimeToLiveResponse:
@@ -509,6 +512,14 @@ class StoreCase(Case):
     def settle(self, seconds: float = 0) -> None:
         """See :meth:`Clients.settle`."""
         self.clients.settle(seconds)
+
+    def settle_leases(self) -> None:
+        """Lets a minute pass, after which those have ended that nobody renews."""
+        self.store.renewed.clear()
+        self.settle(60)
+        for lease in set(self.store.leases) - self.store.renewed:
+            self.store.expire(lease)
+        self.settle()
 
     def done(self, deferred: Deferred[Any]) -> Any:
         """What it fires with when everything has happened."""
